@@ -1,0 +1,181 @@
+"""Data sets as the configuration declares them: a source, how it is split, and what is kept of it."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from pydyn.config.base import Section
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+# Training and test images of torchvision's data sets, so that a subset larger than the pool is refused before a download.
+TORCHVISION_SIZES = {
+    "CIFAR10": (50_000, 10_000),
+    "CIFAR100": (50_000, 10_000),
+    "MNIST": (60_000, 10_000),
+    "FashionMNIST": (60_000, 10_000),
+    "KMNIST": (60_000, 10_000),
+    "SVHN": (73_257, 26_032),
+}
+
+
+class Group(Section):
+    """What tells which images belong together (one patient, one block of neighbouring slices): never split apart."""
+
+    manifest: str | None = None
+    """A CSV file in the data set, with a column `file` of paths relative to the data set's top folder."""
+    column: str | None = None
+    """The manifest's column that names the group."""
+    block: Count | None = None
+    """If the column holds whole numbers: this many neighbouring numbers of one class make a group."""
+    pattern: str | None = None
+    """Or a regular expression over the path inside the data set, with a named group `(?P<group>...)`."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.manifest is None) == (self.pattern is None):
+            raise ValueError("needs either `manifest` and `column`, or `pattern`")
+        if (self.manifest is None) != (self.column is None):
+            raise ValueError("`manifest` and `column` go together")
+        if self.block is not None and self.manifest is None:
+            raise ValueError("`block` goes with `manifest` and `column`")
+        if self.pattern is not None:
+            try:
+                named = re.compile(self.pattern).groupindex
+            except re.error as error:
+                raise ValueError(f"`pattern` is no regular expression: {error}") from None
+            if "group" not in named:
+                raise ValueError("`pattern` needs a named group: (?P<group>...)")
+        return self
+
+
+class Split(Section):
+    """How images are divided into training, validation and test images."""
+
+    method: Literal["given", "stratified", "group"]
+    """`given`: the source has train and test parts. `stratified`: by class. `group`: by class, groups kept whole."""
+    test: Fraction | None = None
+    """Share of all images in the test set (stratified and group)."""
+    validation: Fraction = 0.1
+    """Share of the training images held out of the pool by the protocol `holdout`; the protocol `paper` trains on them."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    group: Group | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.test is None) != (self.method == "given"):
+            raise ValueError(f"`test` is {'not allowed' if self.method == 'given' else 'needed'} with method: {self.method}")
+        if (self.group is None) == (self.method == "group"):
+            raise ValueError("`group` goes with method: group, and method: group needs it")
+        return self
+
+
+class Limit(Section):
+    """At most this many images, drawn by class with the split's seed after the test set is set apart."""
+
+    train: Count | None = None
+    """Training images, those held out for validation included."""
+    test: Count | None = None
+
+
+class Dataset(Section):
+    """What every source has in common."""
+
+    split: Split
+    limit: Limit = Limit()
+
+    def pool_bound(self) -> int | None:
+        """The largest possible number of training images, as far as the declaration tells; None if only the data can tell."""
+        return self.limit.train
+
+
+class ShapesDataset(Dataset):
+    """Generated figures: ellipse, rectangle, triangle, in grey. Same declaration, same bytes, on every machine."""
+
+    source: Literal["shapes"]
+    split: Split = Split(method="given")
+    train: Count = 6000
+    test: Count = 3000
+    image_size: Annotated[int, Field(ge=8, le=512)] = 28
+    size: tuple[Fraction, Fraction] = (0.3, 0.9)
+    """Radius or half side, in units of half the image: drawn uniformly between the two."""
+    rotate: bool = False
+    """Turn each figure about its centroid by a random angle."""
+    shift: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Move the centroid by up to this much, in units of half the image, along each axis."""
+    noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Standard deviation of Gaussian noise, in units of the grey range."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("size")
+    @classmethod
+    def _ordered(cls, size: tuple[float, float]) -> tuple[float, float]:
+        if size[0] > size[1]:
+            raise ValueError("the first size must not exceed the second")
+        return size
+
+    @model_validator(mode="after")
+    def _given(self) -> Self:
+        if self.split.method != "given":
+            raise ValueError("`split.method` must be `given`: `train` and `test` are counts of generated images")
+        return self
+
+    def pool_bound(self) -> int:  # noqa: D102
+        return min(self.train, self.limit.train or self.train)
+
+
+class FileDataset(Dataset):
+    """What folders and archives of images have in common."""
+
+    path: str
+    """Relative to `data_root`."""
+    image_size: Annotated[int, Field(ge=8, le=4096)] | tuple[Count, Count] | None = None
+    """Resize to a square, or to (height, width). None: all images must have one size already."""
+    channels: Literal[1, 3] | None = None
+    """Grey or RGB. None: as the first image is."""
+    skip_unreadable: bool = False
+    """Leave out images that cannot be decoded and record them in the store, instead of refusing the data set."""
+
+    def resolve(self, data_root: Path) -> Path:
+        """The path of the folder or archive."""
+        return data_root / Path(self.path).expanduser()
+
+
+class FolderDataset(FileDataset):
+    """Class folders: `class/name.jpg`, or `train/class/name.jpg` and `test/class/name.jpg` with a given split."""
+
+    source: Literal["folder"]
+
+
+class ArchiveDataset(FileDataset):
+    """A tar (plain, gz, xz, bz2) or zip archive of class folders, read without unpacking it."""
+
+    source: Literal["archive"]
+
+
+class TorchvisionDataset(Dataset):
+    """A data set that torchvision downloads and verifies by digest."""
+
+    source: Literal["torchvision"]
+    name: Literal["CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "KMNIST", "SVHN"]
+    split: Split = Split(method="given")
+    download: bool = True
+
+    @model_validator(mode="after")
+    def _given(self) -> Self:
+        if self.split.method != "given":
+            raise ValueError("`split.method` must be `given`: torchvision's data sets come with train and test parts")
+        return self
+
+    def pool_bound(self) -> int:  # noqa: D102
+        size = TORCHVISION_SIZES[self.name][0]
+        return min(size, self.limit.train or size)
+
+
+AnyDataset = Annotated[
+    ShapesDataset | FolderDataset | ArchiveDataset | TorchvisionDataset,
+    Field(discriminator="source"),
+]

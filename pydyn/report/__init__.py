@@ -1,0 +1,1 @@
+"""From files of results to one page: measured figures beside published ones."""
