@@ -67,7 +67,9 @@ class Split(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.test is None) != (self.method == "given"):
-            raise ValueError(f"`test` is {'not allowed' if self.method == 'given' else 'needed'} with method: {self.method}")
+            raise ValueError(
+                f"`test` is {'not allowed' if self.method == 'given' else 'needed'} with method: {self.method}"
+            )
         if (self.group is None) == (self.method == "group"):
             raise ValueError("`group` goes with method: group, and method: group needs it")
         return self
@@ -102,6 +104,10 @@ class ShapesDataset(Dataset):
     image_size: Annotated[int, Field(ge=8, le=512)] = 28
     size: tuple[Fraction, Fraction] = (0.3, 0.9)
     """Radius or half side, in units of half the image: drawn uniformly between the two."""
+    aspect: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Smallest height over width, drawn uniformly from this to 1; 1 gives circles, squares and equilateral triangles."""
+    shear: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Slant each figure: x grows by up to this times y, to either side."""
     rotate: bool = False
     """Turn each figure about its centroid by a random angle."""
     shift: Annotated[float, Field(ge=0, lt=1)] = 0.0

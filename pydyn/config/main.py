@@ -1,0 +1,156 @@
+"""The whole configuration: from YAML files to one immutable object, or one clear line for each mistake."""
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic.json_schema import GenerateJsonSchema
+
+from pydyn.config.base import Section
+from pydyn.config.datasets import AnyDataset
+from pydyn.config.studies import Count, DynamicStudy
+from pydyn.errors import ConfigError
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class Config(Section):
+    """Everything a workflow needs to know. Keys at the top level may also be given by `--config key=value`."""
+
+    studies: Annotated[list[Literal["dynamic"]], Field(min_length=1)]
+    """Which sections below to run."""
+    results: Annotated[str, StringConstraints(min_length=1)] = "results"
+    """Where everything is written, relative to the working directory."""
+    data_root: str = "."
+    """What paths of data sets are relative to."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Count = 1
+    """Of one training job. Several jobs of one thread train faster than one job of several (README, Speed)."""
+    chunk_images: Count = 20_000
+    """Runs are trained in one process until they add up to this many images: starting torch costs seconds."""
+    datasets: dict[Name, AnyDataset]
+    dynamic: DynamicStudy | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        for study in self.studies:
+            section = getattr(self, study)
+            if section is None:
+                raise ValueError(f"studies names {study!r}, but there is no section `{study}`: add it")
+            if section.dataset not in self.datasets:
+                known = ", ".join(self.datasets) or "none"
+                raise ValueError(f"{study}.dataset = {section.dataset!r} is not declared, allowed are: {known}")
+        return self
+
+
+def load(*files: Path | str) -> Config:
+    """Read and check YAML or JSON files, each laid over the ones before. Raises ConfigError."""
+    return parse(read(*files))
+
+
+def read(*files: Path | str) -> dict[str, Any]:
+    """Read YAML or JSON files, each laid over the ones before (mappings merge deeply, lists replace)."""
+    merged: dict[str, Any] = {}
+    for file in files:
+        try:
+            content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(
+                f"{file}: cannot be read ({error.strerror}); name a configuration file that exists"
+            ) from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file}: is not YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(content, dict):
+            raise ConfigError(f"{file}: holds {type(content).__name__}, allowed is a mapping of keys to values")
+        merged = overlay(merged, content)
+    return merged
+
+
+def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one mapping over another, as Snakemake does with `--configfile`."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[key] = overlay(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def parse(raw: Mapping[str, Any]) -> Config:
+    """Check a configuration and give it types. Raises ConfigError with a line for each mistake: key, value, what is allowed."""
+    try:
+        # By way of JSON: in that mode pydantic is strict about types and yet takes a list for a tuple.
+        return Config.model_validate_json(json.dumps(raw))
+    except ValidationError as error:
+        raise ConfigError("\n".join(_mistakes(error, raw))) from None
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the configuration holds a value that JSON cannot: {error}") from None
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of the configuration, as it stands in `workflow/schemas/`."""
+    return {"$schema": GenerateJsonSchema.schema_dialect, **Config.model_json_schema()}
+
+
+def _mistakes(error: ValidationError, raw: Mapping[str, Any]) -> list[str]:
+    lines: dict[str, str] = {}
+    for item in error.errors(include_url=False):
+        key = _key(item["loc"], raw)
+        line = _describe(key, item)
+        # A value that fits none of several types is one mistake.
+        lines[key] = f"{lines[key]} or {line.rpartition('; ')[2]}" if key in lines else line
+    return list(lines.values())
+
+
+def _describe(key: str, item: Any) -> str:
+    kind, value, context = item["type"], item["input"], item.get("ctx", {})
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{key}: unknown key{_did_you_mean(key)}; remove it or correct its name"
+    if kind == "missing":
+        return f"{key}: missing; add it"
+    if kind == "value_error":
+        return f"{key or 'configuration'}: {context['error']}"
+    message = item["msg"].replace("Input should be", "must be").replace("Input tag", "tag")
+    hint = (
+        " (YAML reads 1e-3 as text: write 1.0e-3 or 0.001)"
+        if isinstance(value, str) and "e" in value and _is_number(value)
+        else ""
+    )
+    return f"{key} = {value!r}; {message[0].lower()}{message[1:]}{hint}"
+
+
+def _key(location: Sequence[int | str], raw: Any) -> str:
+    """The path of a mistake as the user wrote it: without the tags that pydantic adds for unions."""
+    parts: list[str] = []
+    for position, part in enumerate(location):
+        if isinstance(part, int) and isinstance(raw, list):
+            parts[-1] += f"[{part}]"
+            raw = raw[part] if part < len(raw) else None
+        elif isinstance(raw, Mapping) and (part in raw or position == len(location) - 1):
+            parts.append(str(part))
+            raw = raw.get(part)
+    return ".".join(parts)
+
+
+def _did_you_mean(key: str) -> str:
+    close = difflib.get_close_matches(key.rpartition(".")[2], sorted(_known_keys(Config.model_json_schema())), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _known_keys(schema: Any) -> set[str]:
+    keys = set(schema.get("properties", {}))
+    for definition in schema.get("$defs", {}).values():
+        keys |= _known_keys(definition)
+    return keys
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

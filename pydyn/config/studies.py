@@ -1,0 +1,80 @@
+"""The studies as the configuration declares them: a section each."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pydyn.config.base import Section
+from pydyn.selection.controls import Fixed, Full
+from pydyn.selection.dynamic import Dynamic
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+AnyStrategy = Annotated[Full | Fixed | Dynamic, Field(discriminator="name")]
+Protocol = Literal["paper", "holdout"]
+
+
+class Grid(Section):
+    """Experiment 1: Dynamic Training for every alpha, beta and gamma (tables 2 and 3)."""
+
+    alpha: Annotated[list[int | float], Field(min_length=1)]
+    beta: Annotated[list[float], Field(min_length=1)]
+    gamma: Annotated[list[float], Field(min_length=1, default_factory=lambda: [0.97])]
+    scheme: Literal["base", "best-set"] = "base"
+    replicates: Count = 1
+
+    @model_validator(mode="after")
+    def _strategies(self) -> Self:
+        self.strategies()
+        return self
+
+    def strategies(self) -> list[Dynamic]:
+        """One per cell."""
+        return [
+            Dynamic(scheme=self.scheme, alpha=alpha, beta=beta, gamma=gamma)
+            for gamma in self.gamma
+            for alpha in self.alpha
+            for beta in self.beta
+        ]
+
+
+class Trial(Section):
+    """One row of a comparison."""
+
+    strategy: AnyStrategy
+    epochs: Count | None = None
+    """None: as many as the study."""
+
+
+class Comparison(Section):
+    """Experiment 2: strategies side by side (table 4, figures 8 to 11)."""
+
+    trials: Annotated[list[Trial], Field(min_length=1)]
+    replicates: Count = 1
+
+
+class Robustness(Section):
+    """Experiment 3: replicates of few strategies, mean and spread per epoch (figure 12)."""
+
+    trials: Annotated[list[Trial], Field(min_length=1)]
+    replicates: Annotated[int, Field(ge=2)] = 20
+
+
+class DynamicStudy(Section):
+    """The study `dynamic`: Dynamic Training against its controls."""
+
+    dataset: str
+    """A name under `datasets`."""
+    model: Literal["cnn_a", "cnn_b"] = "cnn_a"
+    batch_norm: bool = False
+    protocols: Annotated[list[Protocol], Field(min_length=1, default_factory=lambda: ["paper"])]
+    """`paper`: decisions and the reported maximum use the test images, as published. `holdout`: decisions use images held out
+    of the pool, the reported figure is of the untouched test images."""
+    epochs: Count = 200
+    batch_size: Count = 512
+    learning_rate: Positive = 1e-3
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto`: bf16 where the device computes it faster than fp32 (CPUs with AMX or AVX512-BF16, GPUs from Ampere on)."""
+    grid: Grid | None = None
+    comparison: Comparison | None = None
+    robustness: Robustness | None = None

@@ -1,0 +1,85 @@
+"""Strategies that do not select: what Dynamic Training is compared with."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from pydyn.selection.strategy import (
+    Generator,
+    Indices,
+    Outcome,
+    Parameters,
+    Resampling,
+    Strategy,
+    check_alpha,
+    count_of,
+)
+
+
+class ConstantSubset(Strategy):
+    """The same images every epoch."""
+
+    def __init__(self, indices: Indices) -> None:
+        self._indices = indices
+
+    def subset(self) -> Indices:
+        """The same at every call."""
+        return self._indices
+
+    def update(self, outcome: Outcome) -> Resampling:
+        """Nothing changes."""
+        return Resampling()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The images."""
+        return {"indices": self._indices}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the images of a `state_dict`."""
+        self._indices = state["indices"]
+
+
+@dataclass(frozen=True)
+class Full(Parameters):
+    """Train on the whole pool: typical training."""
+
+    name: Literal["full"] = "full"
+
+    @property
+    def label(self) -> str:
+        """Always `full`."""
+        return "full"
+
+    def subset_size(self, n_pool: int) -> int:
+        """The pool."""
+        return n_pool
+
+    def build(self, n_pool: int, generator: Generator) -> ConstantSubset:
+        """Draws nothing."""
+        return ConstantSubset(np.arange(n_pool, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Fixed(Parameters):
+    """Train on one random subset that never changes: Dynamic Training with beta = 0 (paper a, table 4, second row)."""
+
+    name: Literal["fixed"] = "fixed"
+    alpha: int | float = 0.5
+    """Images in the subset: a count (int) or a share of the pool (float)."""
+
+    def __post_init__(self) -> None:
+        check_alpha(self.alpha)
+
+    @property
+    def label(self) -> str:
+        """As `fixed-a25000`."""
+        return f"fixed-a{self.alpha}"
+
+    def subset_size(self, n_pool: int) -> int:
+        """Of `alpha`."""
+        return count_of(self.alpha, n_pool)
+
+    def build(self, n_pool: int, generator: Generator) -> ConstantSubset:
+        """Draw the subset, uniformly without replacement."""
+        return ConstantSubset(np.sort(generator.permutation(n_pool)[: self.subset_size(n_pool)]))

@@ -1,0 +1,146 @@
+"""Dynamic Training: a subset of the pool, part of which is replaced when accuracy stalls.
+
+Sources: paper a (sections 3 and 4, figures 4 to 7, equations 1 to 3) and paper b (section 3) of the study `dynamic`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from pydyn.selection.strategy import (
+    Generator,
+    Indices,
+    Outcome,
+    Parameters,
+    Resampling,
+    Strategy,
+    check_alpha,
+    check_share,
+    count_of,
+)
+
+
+@dataclass(frozen=True)
+class Dynamic(Parameters):
+    """Dynamic Training as it is declared."""
+
+    name: Literal["dynamic"] = "dynamic"
+    scheme: Literal["base", "best-set"] = "base"
+    """Paper a, figure 4a (base) or 4b (best-set)."""
+    alpha: int | float = 0.5
+    """Images in the subset A: a count (int) or a share of the pool (float)."""
+    beta: float = 0.7
+    """Share of A replaced at the first resampling, in [0, 1]: beta_0 of Eq. 3."""
+    gamma: float = 1.0
+    """Decay of beta per epoch, in (0, 1]: beta_n = gamma^n beta_0 (Eq. 3). 1 keeps beta constant."""
+    delta: float = 0.01
+    """Accuracy threshold, in 0..1: 0.01 is one point."""
+    trigger: Literal["absolute", "signed"] = "absolute"
+    """Scheme base resamples if |change| < delta (the pseudocode, figure 5) or if change < delta (the prose)."""
+
+    def __post_init__(self) -> None:
+        check_alpha(self.alpha)
+        check_share("beta", self.beta)
+        check_share("delta", self.delta)
+        if not 0 < self.gamma <= 1:
+            raise ValueError(f"gamma = {self.gamma} must be above 0 and at most 1")
+        if self.scheme == "best-set" and self.trigger != "absolute":
+            raise ValueError("trigger = signed goes with scheme = base: best-set looks at the sign by itself")
+
+    @property
+    def label(self) -> str:
+        """As `dynamic-best-set-a25000-b0.7`, with what differs from the defaults after it."""
+        label = f"dynamic-{self.scheme}-a{self.alpha}-b{self.beta:g}"
+        if self.gamma != 1:
+            label += f"-g{self.gamma:g}"
+        if self.delta != 0.01:
+            label += f"-d{self.delta:g}"
+        return label + ("-signed" if self.trigger == "signed" else "")
+
+    def subset_size(self, n_pool: int) -> int:
+        """Of `alpha`; the largest replacement must fit into the rest of the pool."""
+        size = count_of(self.alpha, n_pool)
+        replaced = round(self.beta * size)
+        if replaced > n_pool - size:
+            raise ValueError(
+                f"alpha = {self.alpha} and beta = {self.beta} replace {replaced} of {size} images, "
+                f"but only {n_pool - size} of the pool of {n_pool} are outside the subset: lower alpha or beta"
+            )
+        return size
+
+    def build(self, n_pool: int, generator: Generator) -> "DynamicTraining":
+        """Draw the first subset, uniformly without replacement."""
+        return DynamicTraining(self, n_pool, generator)
+
+
+class DynamicTraining(Strategy):
+    """Dynamic Training over one pool.
+
+    The subset A keeps its size, and A and B = pool \\ A partition the pool. At the end of epoch n, round(beta_n |A|) images
+    (nearest integer, halves to even) are replaced. There is no resampling after the first epoch, which has no accuracy before it.
+    """
+
+    def __init__(self, parameters: Dynamic, n_pool: int, generator: Generator) -> None:
+        self._parameters = parameters
+        self._n_pool = n_pool
+        self._generator = generator
+        self._current = np.sort(generator.permutation(n_pool)[: parameters.subset_size(n_pool)])
+        self._best = self._current
+        self._best_accuracy = -np.inf
+        self._previous_accuracy: float | None = None
+        self._epoch = 0
+
+    def subset(self) -> Indices:
+        """The subset A."""
+        return self._current
+
+    def update(self, outcome: Outcome) -> Resampling:
+        """Resample A if the scheme says so (paper a, figure 4)."""
+        accuracy = outcome.accuracy
+        self._epoch += 1
+        if accuracy > self._best_accuracy:
+            self._best, self._best_accuracy = self._current, accuracy
+        previous, self._previous_accuracy = self._previous_accuracy, accuracy
+        beta = self._parameters.beta * self._parameters.gamma**self._epoch
+        kind = "none" if previous is None else self._decide(accuracy - previous)
+        if kind == "none":
+            return Resampling(beta=beta)
+        replaced = round(beta * len(self._current))
+        self._current = self._replace(self._best if kind == "II" else self._current, replaced)
+        return Resampling(kind, replaced, beta)
+
+    def _decide(self, change: float) -> Literal["none", "I", "II"]:
+        p = self._parameters
+        if p.scheme == "base":
+            return "I" if (abs(change) if p.trigger == "absolute" else change) < p.delta else "none"
+        if change <= 0:
+            return "I"
+        return "II" if change < p.delta else "none"
+
+    def _replace(self, old: Indices, count: int) -> Indices:
+        """U(old, |old| - count) + U(pool \\ old, count): uniform without replacement (Eq. 1 and 2)."""
+        outside = np.setdiff1d(np.arange(self._n_pool, dtype=np.int64), old, assume_unique=True)
+        kept = self._generator.permutation(old)[count:]
+        drawn = self._generator.permutation(outside)[:count]
+        return np.sort(np.concatenate([kept, drawn]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Both subsets, the accuracies heard, the epoch and the generator's state."""
+        return {
+            "current": self._current,
+            "best": self._best,
+            "best_accuracy": self._best_accuracy,
+            "previous_accuracy": self._previous_accuracy,
+            "epoch": self._epoch,
+            "generator": self._generator.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict`: the same outcomes then give the same subsets."""
+        self._current = state["current"]
+        self._best = state["best"]
+        self._best_accuracy = state["best_accuracy"]
+        self._previous_accuracy = state["previous_accuracy"]
+        self._epoch = state["epoch"]
+        self._generator.bit_generator.state = state["generator"]

@@ -1,0 +1,111 @@
+"""What every selection strategy has in common."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+Generator = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Parameters(ABC):
+    """A strategy as it is declared: immutable, hashable, independent of a pool. Wrong values raise ValueError."""
+
+    # Read by pydantic where a configuration holds strategies: unknown keys and wrong types are refused there.
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
+    name: str
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """Short and readable, different for different parameters: part of a Run's id."""
+
+    @abstractmethod
+    def subset_size(self, n_pool: int) -> int:
+        """How many images an epoch trains on, given the pool's size. Raises ValueError if the pool is too small."""
+
+    @abstractmethod
+    def build(self, n_pool: int, generator: Generator) -> "Strategy":
+        """The strategy over a pool of `n_pool` images, making all its draws from `generator`."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a strategy hears after an epoch."""
+
+    accuracy: float
+    """Of the validation set, in 0..1."""
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """What a strategy did to its subset after an epoch."""
+
+    kind: Literal["none", "I", "II"] = "none"
+    """Type I replaces images of the current subset (Eq. 1), type II of the best one (Eq. 2)."""
+    replaced: int = 0
+    """How many of the images in the new subset were drawn from outside the old one."""
+    beta: float = 0.0
+    """The share that was to be replaced at this epoch (Eq. 3)."""
+
+
+class Strategy(ABC):
+    """Chooses the images of each epoch. Not tied to a framework: indices in, accuracy back.
+
+    Example::
+
+        strategy = Dynamic(alpha=0.5, beta=0.7).build(len(images), np.random.default_rng(0))
+        for epoch in range(epochs):
+            train(images[strategy.subset()])
+            strategy.update(Outcome(accuracy=evaluate()))
+    """
+
+    @abstractmethod
+    def subset(self) -> Indices:
+        """This epoch's images: distinct indices into the pool, int64, ascending. The order of training is the loop's."""
+
+    @abstractmethod
+    def update(self, outcome: Outcome) -> Resampling:
+        """Hear the epoch's outcome and choose the next subset."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that later draws depend on: arrays, numbers, strings and dictionaries of them."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+
+
+def count_of(alpha: int | float, n_pool: int) -> int:
+    """The number of images that `alpha` stands for: itself if an int, the nearest integer to its share of the pool if a float.
+
+    Raises ValueError if it is below one image or above the pool.
+    """
+    count = alpha if isinstance(alpha, int) else round(alpha * n_pool)
+    if not 1 <= count <= n_pool:
+        raise ValueError(f"alpha = {alpha} is {count} images, allowed is 1 to {n_pool} (the pool)")
+    return count
+
+
+def check_alpha(alpha: int | float) -> None:
+    """Raise ValueError unless `alpha` is a count (int, at least 1) or a share (float, above 0, at most 1)."""
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float):
+        raise ValueError(f"alpha = {alpha!r} must be a count of images (an integer) or a share of the pool (a decimal)")
+    if isinstance(alpha, int) and alpha < 1:
+        raise ValueError(f"alpha = {alpha} as a count of images must be at least 1")
+    if isinstance(alpha, float) and not 0 < alpha <= 1:
+        raise ValueError(
+            f"alpha = {alpha} as a share of the pool must be above 0 and at most 1; write a count as an integer"
+        )
+
+
+def check_share(name: str, value: float) -> None:
+    """Raise ValueError unless `value` lies in [0, 1]."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} = {value} must be in [0, 1]")

@@ -1,0 +1,48 @@
+"""The study `dynamic`: Dynamic Training against its controls (papers a and b)."""
+
+from collections.abc import Sequence
+
+from pydyn.config.main import Config
+from pydyn.config.studies import DynamicStudy, Trial
+from pydyn.selection.strategy import Parameters
+from pydyn.studies.run import Run
+
+
+def experiments(config: Config) -> dict[str, list[Run]]:
+    """The Runs of each experiment that the configuration asks for. Experiments may share Runs."""
+    study = config.dynamic
+    assert study is not None, "Config refuses a study without its section"
+    lists: dict[str, list[Run]] = {}
+    if study.grid:
+        cells = [(strategy, study.epochs) for strategy in study.grid.strategies()]
+        lists["grid"] = _runs(study, cells, study.grid.replicates)
+    if study.comparison:
+        lists["comparison"] = _runs(study, _rows(study, study.comparison.trials), study.comparison.replicates)
+    if study.robustness:
+        lists["robustness"] = _runs(study, _rows(study, study.robustness.trials), study.robustness.replicates)
+    return lists
+
+
+def _rows(study: DynamicStudy, trials: Sequence[Trial]) -> list[tuple[Parameters, int]]:
+    return [(trial.strategy, trial.epochs or study.epochs) for trial in trials]
+
+
+def _runs(study: DynamicStudy, rows: Sequence[tuple[Parameters, int]], replicates: int) -> list[Run]:
+    return [
+        Run(
+            study="dynamic",
+            dataset=study.dataset,
+            protocol=protocol,
+            model=study.model,
+            batch_norm=study.batch_norm,
+            strategy=strategy,
+            epochs=epochs,
+            batch_size=study.batch_size,
+            learning_rate=study.learning_rate,
+            precision=study.precision,
+            seed=seed,
+        )
+        for protocol in study.protocols
+        for strategy, epochs in rows
+        for seed in range(replicates)
+    ]

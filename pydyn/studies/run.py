@@ -1,0 +1,79 @@
+"""A Run: the whole truth about one training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydyn.errors import RunError
+from pydyn.selection.registry import from_dict
+from pydyn.selection.strategy import Parameters
+
+# What the papers use: not spelled out in a Run's id.
+PUBLISHED_BATCH_SIZE = 512
+PUBLISHED_LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Run:
+    """An immutable description of one training. Two equal Runs on one device give bit-identical histories."""
+
+    study: str
+    dataset: str
+    """A data set's name; its store carries the digest of its content."""
+    protocol: Literal["paper", "holdout"]
+    model: str
+    batch_norm: bool
+    strategy: Parameters
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    """Of Adam."""
+    precision: Literal["auto", "fp32", "bf16"]
+    seed: int
+
+    @cached_property
+    def setting(self) -> str:
+        """What replicates have in common: the id without the seed."""
+        tokens = [self.strategy.label, f"e{self.epochs}"]
+        if self.batch_size != PUBLISHED_BATCH_SIZE:
+            tokens.append(f"bs{self.batch_size}")
+        if self.learning_rate != PUBLISHED_LEARNING_RATE:
+            tokens.append(f"lr{self.learning_rate:g}")
+        if self.precision != "auto":
+            tokens.append(self.precision)
+        model = self.model + ("-bn" if self.batch_norm else "")
+        return "/".join([self.dataset, self.protocol, model, "-".join(tokens)])
+
+    @cached_property
+    def id(self) -> str:
+        """Readable and stable: the Run's folder below its study's."""
+        return f"{self.setting}/seed{self.seed}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they stand in `summary.json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Run:
+        """The inverse of `to_dict`. Raises RunError if the values are not a Run's."""
+        expected = {field.name for field in fields(cls)}
+        if set(values) != expected:
+            raise RunError(f"not a Run: keys {sorted(set(values) ^ expected)} are missing or unknown")
+        try:
+            return cls(**{**values, "strategy": from_dict(values["strategy"])})
+        except (TypeError, ValueError) as error:
+            raise RunError(f"not a Run: {error}") from None
+
+    def directory(self, results: Path) -> Path:
+        """Where the Run's history, summary, weights and checkpoint live."""
+        return results / self.study / "runs" / self.id
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all fields, in hex."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,84 @@
+"""The studies' networks: sizes by hand, initialisation, learning."""
+
+import pytest
+import torch
+
+from pydyn.models import cnn
+
+
+def build(name="cnn_a", in_channels=3, n_classes=10, seed=0, **options):
+    return cnn.build(name, in_channels, n_classes, torch.Generator().manual_seed(seed), **options)
+
+
+def conv(inputs, outputs):
+    return 9 * inputs * outputs + outputs
+
+
+def test_cnn_a_has_the_parameters_of_table_1():
+    by_hand = (
+        conv(3, 32) + 2 * conv(32, 32) + conv(32, 64) + 3 * conv(64, 64) + conv(64, 128) + 6 * conv(128, 128)
+    ) + (128 * 10 + 10)
+    assert cnn.count_parameters(build()) == by_hand == 1_109_322
+
+
+def test_cnn_b_has_the_parameters_of_our_reading():
+    by_hand = conv(3, 3) + conv(3, 32) + 4 * conv(32, 32) + conv(32, 64) + 2 * conv(64, 64) + conv(64, 144)
+    by_hand += 7 * conv(144, 144) + (144 * 144 + 144) + (144 * 10 + 10)
+    assert cnn.count_parameters(build("cnn_b")) == by_hand
+
+
+def test_cnn_a_prints_the_sizes_of_table_1():
+    sizes = []
+    output = torch.zeros(1, 3, 32, 32)
+    for layer in build():
+        output = layer(output)
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.MaxPool2d | torch.nn.AdaptiveAvgPool2d):
+            sizes.append(output.shape[-1])
+    assert sizes == [32] * 3 + [16] * 5 + [8] + [4] * 4 + [2] * 4 + [1]
+
+
+def test_the_same_generator_gives_the_same_weights_and_no_global_one_is_drawn_from():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    one, two, other = build(seed=1), build(seed=1), build(seed=2)
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    assert not torch.equal(one[0].weight, other[0].weight)
+
+
+def test_batch_norm_is_ready_to_use():
+    network = build(batch_norm=True)
+    assert torch.isfinite(network.eval()(torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)))).all()
+
+
+@pytest.mark.parametrize("name", cnn.CNN)
+def test_a_plain_deep_network_learns_from_its_initialisation(name):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(48, 1, 16, 16, generator=generator)
+    labels = torch.arange(48) % 3
+    images += labels.view(-1, 1, 1, 1) - 1
+    network = build(name, in_channels=1, n_classes=3)
+    optimiser = torch.optim.Adam(network.parameters(), 1e-3)
+    for _ in range(60):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), labels).backward()
+        optimiser.step()
+    assert (network(images).argmax(1) == labels).float().mean() > 0.95
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="'cnn_z' is unknown, allowed are cnn_a, cnn_b"):
+        build("cnn_z")
+
+
+@pytest.mark.parametrize("name", cnn.CNN)
+def test_exactly_the_images_that_a_network_cannot_take_are_refused(name):
+    network = build(name)
+    for size in range(1, 20):
+        try:
+            network(torch.zeros(1, 3, size, 40))
+        except RuntimeError:
+            with pytest.raises(ValueError, match=f"{size}x40 are too small for {name}"):
+                cnn.check_image_size(name, size, 40)
+        else:
+            cnn.check_image_size(name, size, 40)
