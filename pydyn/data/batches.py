@@ -1,0 +1,67 @@
+"""Images that live on the device as bytes, and batches of any of them by index."""
+
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pydyn import ops
+from pydyn.data.store import ImageStore
+
+
+class ResidentImages:
+    """All images of a store on one device, uint8; a batch is gathered and normalised when it is asked for.
+
+    Compared with a DataLoader nothing is decoded, copied between processes or sent to the device during training.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, mean: Tensor, std: Tensor) -> None:
+        """Take what is already on the device.
+
+        Args:
+            images: (N, H, W, C) uint8, contiguous.
+            labels: (N,) int64.
+            mean: (C,) float32 in units of 0..1.
+            std: (C,) float32 in units of 0..1, above 0.
+        """
+        self.shape = tuple(images.shape[1:])
+        self._rows = images.flatten(1)
+        self._labels = labels
+        self._offset = mean * 255
+        self._scale = 1 / (std * 255)
+
+    @classmethod
+    def from_store(cls, store: ImageStore, device: torch.device) -> Self:
+        """Bring a whole store to a device."""
+        std = np.maximum(store.std, 1 / 255)  # a channel without contrast stays without, instead of becoming NaN
+        return cls(
+            torch.from_numpy(store.images()).to(device),
+            torch.from_numpy(np.ascontiguousarray(store.labels)).to(device),
+            torch.as_tensor(store.mean, dtype=torch.float32, device=device),
+            torch.as_tensor(std, dtype=torch.float32, device=device),
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where images and batches are."""
+        return self._rows.device
+
+    def indices(self, indices: NDArray[np.int64]) -> Tensor:
+        """Indices as a tensor on the images' device."""
+        return torch.from_numpy(indices).to(self.device)
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Gather and normalise images.
+
+        Args:
+            index: (B,) int64 on the images' device, each in 0..N-1.
+
+        Returns:
+            Images (B, C, H, W), float32, channels-last, per channel of mean 0 and standard deviation 1 over the training
+            images; and labels (B,) int64.
+        """
+        pixels = ops.gather_rows(self._rows, index).view(-1, *self.shape).float()
+        normalised = pixels.sub_(self._offset).mul_(self._scale)
+        return normalised.permute(0, 3, 1, 2), self._labels[index]

@@ -1,0 +1,49 @@
+"""Where a training runs, and in which precision."""
+
+from dataclasses import dataclass
+
+import torch
+
+from pydyn.errors import RunError
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device and what a history can depend on beside it."""
+
+    torch: torch.device
+    name: str
+    threads: int
+
+
+def open_device(wanted: str, threads: int) -> Device:
+    """Choose a device and set this process up for it, for the same results every time.
+
+    Args:
+        wanted: `auto` (a GPU if there is one), `cpu` or `cuda`.
+        threads: of the CPU. On the CPU another number of threads may change a sum's order, and with it the last bits.
+
+    Raises:
+        RunError: `cuda` without a usable GPU.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise RunError("device = 'cuda': torch sees no GPU; use device: cpu or auto (`pydyn doctor` tells more)")
+    torch.set_num_threads(threads)
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return Device(torch.device("cpu"), f"CPU, {torch.backends.cpu.get_cpu_capability()}", threads)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    return Device(torch.device("cuda"), torch.cuda.get_device_name(), threads)
+
+
+def resolve_precision(wanted: str, device: torch.device) -> str:
+    """`bf16` or `fp32`; for `auto`, bf16 where the device has instructions for it.
+
+    Measured with cnn_a, one thread of a CPU with AMX, batch 128: bf16 912 images/s, fp32 368. Without such instructions bf16 is
+    emulated and slower than fp32.
+    """
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    return "bf16" if torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported() else "fp32"

@@ -1,0 +1,162 @@
+"""Runs in their directories: skipped when complete, resumed when begun, never trained twice at once, never overwritten."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from pydyn.data.batches import ResidentImages
+from pydyn.data.store import ImageStore
+from pydyn.errors import RunError
+from pydyn.files import whole_or_absent, write_text
+from pydyn.provenance import code_digest, versions
+from pydyn.studies.run import Run
+from pydyn.training.device import Device, resolve_precision
+from pydyn.training.history import Epoch
+from pydyn.training.loop import Parts, Trained, Training, train
+from pydyn.training.summary import Accuracy, Seconds, Summary, read_summary, write_summary
+
+# Modules which, with all that they import, a Run's result depends on.
+TRAINING_MODULES = ("pydyn.training.loop", "pydyn.training.device", "pydyn.training.summary")
+
+Log = Callable[[str], None]
+
+
+def execute(runs: Sequence[Run], results: Path, store_path: Path, device: Device, log: Log) -> None:
+    """Train Runs of one data set, one after the other, those that are complete already left alone.
+
+    Raises:
+        DataError: the store cannot be used.
+        RunError: a Run cannot be trained on this data set.
+    """
+    with ImageStore.open(store_path) as store:
+        store.verify()
+        images = ResidentImages.from_store(store, device.torch)
+        for run in runs:
+            directory = run.directory(results)
+            with _only_one(directory, log):
+                _complete(run, directory, results, store, images, device, log)
+
+
+def _complete(
+    run: Run, directory: Path, results: Path, store: ImageStore, images: ResidentImages, device: Device, log: Log
+) -> None:
+    code = code_digest(*TRAINING_MODULES)
+    fingerprint = hashlib.sha256(f"{run.digest} {store.digest} {code}".encode()).hexdigest()[:16]
+    summary_path = directory / "summary.json"
+    begun = _begun(directory)
+    if begun not in (None, fingerprint):
+        kept = _set_aside(directory, results / run.study / "superseded" / run.id / str(begun))
+        log(f"{run.id}: what was there came from another configuration, data or code; kept in {kept}")
+    elif summary_path.exists():
+        log(f"{run.id}: complete already, accuracy {read_summary(summary_path).reported_accuracy:.4f}")
+        return
+    write_text(directory / "run.json", json.dumps({"fingerprint": fingerprint, "run": run.to_dict()}, indent=2) + "\n")
+    parts = Parts.of(run, store)
+    precision = resolve_precision(run.precision, device.torch)
+    training = Training(run, images, parts, len(store.class_names), precision)
+    trained = train(training, directory, fingerprint, _epoch_log(run, log))
+    with whole_or_absent(directory / "weights.safetensors") as temporary:
+        # One key: safetensors writes several in an order that changes from process to process.
+        origin = json.dumps({"run": run.id, "epoch": trained.best_epoch})
+        save_file(trained.weights, temporary, metadata={"pydyn": origin})
+    summary = _summarise(run, trained, parts, fingerprint, code, store.digest, device, precision)
+    write_summary(summary_path, summary)
+    (directory / "checkpoint.pt").unlink(missing_ok=True)
+    log(f"{run.id}: done, accuracy {summary.reported_accuracy:.4f}, {summary.seconds.total:.0f} s")
+
+
+def _summarise(
+    run: Run, trained: Trained, parts: Parts, fingerprint: str, code: str, data: str, device: Device, precision: str
+) -> Summary:
+    rows = trained.history
+    return Summary(
+        run=run,
+        fingerprint=fingerprint,
+        code=code,
+        data=data,
+        accuracy=Accuracy(
+            best_validation=rows[trained.best_epoch - 1].validation_accuracy,
+            best_epoch=trained.best_epoch,
+            last_validation=rows[-1].validation_accuracy,
+            test_at_last=trained.test_at_last,
+            test_at_best=trained.test_at_best,
+        ),
+        seconds=Seconds(
+            train=sum(row.seconds_train for row in rows),
+            evaluate=sum(row.seconds_evaluate for row in rows),
+            select=sum(row.seconds_select for row in rows),
+        ),
+        n_pool=len(parts.pool),
+        n_validation=len(parts.validation),
+        n_test=len(parts.test),
+        n_parameters=trained.n_parameters,
+        images_trained=rows[-1].images_trained,
+        unique_images=rows[-1].unique_images,
+        resamplings_1=trained.resamplings["I"],
+        resamplings_2=trained.resamplings["II"],
+        device=device.name,
+        precision=precision,
+        threads=device.threads,
+        sittings=trained.sittings,
+        versions=versions(),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _begun(directory: Path) -> str | None:
+    """The fingerprint of what a Run's directory holds; None if nothing has begun there."""
+    path = directory / "run.json"
+    if not path.exists():
+        return None
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["fingerprint"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path}: not a Run's description ({error}); remove its folder and run again") from None
+
+
+@contextlib.contextmanager
+def _only_one(directory: Path, log: Log) -> Iterator[None]:
+    """Hold a Run's lock. The system frees it when its process ends, however that ends."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log(f"{directory}: another process trains this Run; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _set_aside(directory: Path, target: Path) -> Path:
+    """Move a Run's files, its lock apart, to where nothing looks for them but people."""
+    while target.exists():
+        target = target.with_name(target.name + "+")
+    target.mkdir(parents=True)
+    for path in directory.iterdir():
+        if path.name != ".lock":
+            shutil.move(path, target / path.name)
+    return target
+
+
+def _epoch_log(run: Run, log: Log) -> Callable[[Epoch], None]:
+    """A line per epoch, but not more than one in five seconds, and always the last."""
+    last = time.monotonic()
+
+    def on_epoch(row: Epoch) -> None:
+        nonlocal last
+        if time.monotonic() - last >= 5 or row.epoch == run.epochs:
+            last = time.monotonic()
+            log(
+                f"{run.id}: epoch {row.epoch}/{run.epochs}, loss {row.train_loss:.3f}, accuracy {row.train_accuracy:.3f}, "
+                f"validation {row.validation_accuracy:.3f}"
+            )
+
+    return on_epoch

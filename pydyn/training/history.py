@@ -1,0 +1,97 @@
+"""A Run's history: one row per epoch, appended and flushed, so that a killed Run keeps what it has."""
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
+
+from pydyn.errors import RunError
+from pydyn.files import write_text
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row. Equal Runs on one device give equal rows, the seconds apart."""
+
+    epoch: int
+    """From 1."""
+    train_loss: float
+    """Mean over the epoch's images, each seen once while the weights change."""
+    train_accuracy: float
+    """Likewise, in 0..1."""
+    validation_loss: float
+    validation_accuracy: float
+    """On the images that steer the selection, after the epoch, in 0..1."""
+    subset_size: int
+    """Images trained on in this epoch."""
+    images_trained: int
+    """Since the start, repeats counted."""
+    unique_images: int
+    """Different images seen since the start."""
+    resampling: str
+    """After this epoch: none, I or II."""
+    replaced: int
+    """Images drawn from outside the subset at that resampling."""
+    beta: float
+    """The share to be replaced at this epoch, 0 for strategies without one."""
+    seconds_train: float
+    seconds_evaluate: float
+    seconds_select: float
+
+
+COLUMNS = [field.name for field in fields(Epoch)]
+
+
+class History:
+    """The rows of one Run, in memory and in a CSV file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[Epoch] = []
+
+    def restart(self, rows: Sequence[Epoch]) -> None:
+        """Make these rows the whole history: none at the start, those of the checkpoint when a Run is resumed."""
+        self.rows = list(rows)
+        write_text(self.path, "".join(_line(values) for values in [COLUMNS, *map(_texts, rows)]))
+
+    def append(self, row: Epoch) -> None:
+        """Add an epoch and bring it to disk."""
+        self.rows.append(row)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(_line(_texts(row)))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_history(path: Path) -> list[Epoch]:
+    """Read the rows of a history. Raises RunError if the file is not a whole history."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        if header != COLUMNS:
+            raise ValueError(f"columns are {header}")
+        return [_parse(row) for row in rows]
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: not a readable history ({error}); remove its folder and run again") from None
+
+
+def to_values(rows: Sequence[Epoch]) -> list[dict[str, int | float | str]]:
+    """Rows as plain values, for a checkpoint."""
+    return [asdict(row) for row in rows]
+
+
+def _texts(row: Epoch) -> list[str]:
+    # repr: a float's shortest text that reads back as the same float.
+    return [value if isinstance(value, str) else repr(value) for value in astuple(row)]
+
+
+def _line(values: Sequence[str]) -> str:
+    return ",".join(values) + "\n"
+
+
+def _parse(row: list[str]) -> Epoch:
+    if len(row) != len(COLUMNS):
+        raise ValueError(f"a row has {len(row)} values instead of {len(COLUMNS)}")
+    kinds = [field.type for field in fields(Epoch)]
+    return Epoch(*[kind(text) for kind, text in zip(kinds, row, strict=True)])  # type: ignore[operator]

@@ -1,0 +1,256 @@
+"""The training loop: one Run, epoch by epoch. Reads top to bottom."""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from pydyn.data.batches import ResidentImages
+from pydyn.data.store import ImageStore
+from pydyn.errors import RunError
+from pydyn.models import cnn
+from pydyn.seeding import numpy_generator, torch_generator
+from pydyn.selection.strategy import Outcome
+from pydyn.studies.run import Run
+from pydyn.training.checkpoint import load_checkpoint, save_checkpoint, tensors_to_arrays
+from pydyn.training.history import Epoch, History, to_values
+
+# Evaluation needs no gradients, so this many images at once fit wherever training does. A constant: the size of a batch can
+# change the last bits of what is computed.
+EVALUATION_BATCH = 512
+
+# A checkpoint costs some ten milliseconds, what is lost without one at most this long.
+SECONDS_BETWEEN_CHECKPOINTS = 10.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Indices into a store's images: what a protocol trains on, steers by and reports on."""
+
+    pool: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+    """Empty if the validation set is what is reported on."""
+
+    @classmethod
+    def of(cls, run: Run, store: ImageStore) -> Self:
+        """What the Run's protocol makes of a store's split. Raises RunError if the Run's subset does not fit into the pool."""
+        if run.protocol == "paper":
+            parts = cls(store.indices("train", "validation"), store.indices("test"), np.empty(0, np.int64))
+        else:
+            parts = cls(store.indices("train"), store.indices("validation"), store.indices("test"))
+        try:
+            run.strategy.subset_size(len(parts.pool))
+        except ValueError as error:
+            raise RunError(f"{run.id}: {error}") from None
+        return parts
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a finished training leaves."""
+
+    history: list[Epoch]
+    weights: dict[str, Tensor]
+    """Of the first epoch with the best validation accuracy, on the CPU."""
+    best_epoch: int
+    test_at_last: float | None
+    test_at_best: float | None
+    resamplings: dict[str, int]
+    n_parameters: int
+    sittings: int
+
+
+class Training:
+    """A Run in progress: everything that changes from epoch to epoch, and nothing else."""
+
+    def __init__(self, run: Run, images: ResidentImages, parts: Parts, n_classes: int, precision: str) -> None:
+        self.run = run
+        self.images = images
+        self.parts = parts
+        self.precision = precision
+        height, width, channels = images.shape
+        try:
+            cnn.check_image_size(run.model, height, width)
+        except ValueError as error:
+            raise RunError(f"{run.id}: {error}; set `image_size` of the data set {run.dataset!r}") from None
+        network = cnn.build(
+            run.model, channels, n_classes, torch_generator(run.seed, "initialisation"), batch_norm=run.batch_norm
+        )
+        self.network: nn.Module = network.to(images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = torch.optim.Adam(self.network.parameters(), run.learning_rate, fused=True)
+        self.strategy = run.strategy.build(len(parts.pool), numpy_generator(run.seed, "selection"))
+        self.seen = np.zeros(len(parts.pool), dtype=bool)
+        self.epoch = 0
+        self.images_trained = 0
+        self.best_epoch = 0
+        self.best_accuracy = -1.0
+        self.best_weights: dict[str, Tensor] = {}
+        self.resamplings = {"none": 0, "I": 0, "II": 0}
+        self.sittings = 1
+
+    def run_epoch(self) -> Epoch:
+        """Train on the subset, evaluate, let the strategy choose the next subset."""
+        self.epoch += 1
+        start = time.perf_counter()
+        subset = self.strategy.subset()
+        self.seen[subset] = True
+        self.images_trained += len(subset)
+        selected = time.perf_counter()
+        train_loss, train_accuracy = self._train(subset)
+        trained = time.perf_counter()
+        validation_loss, validation_accuracy = self.evaluate(self.parts.validation)
+        if validation_accuracy > self.best_accuracy:
+            self.best_epoch, self.best_accuracy = self.epoch, validation_accuracy
+            self.best_weights = {
+                # Contiguous, as safetensors wants them: channels-last is a matter of this loop, not of the weights.
+                name: value.to("cpu", copy=True, memory_format=torch.contiguous_format)
+                for name, value in self.network.state_dict().items()
+            }
+        evaluated = time.perf_counter()
+        resampling = self.strategy.update(Outcome(validation_accuracy))
+        self.resamplings[resampling.kind] += 1
+        return Epoch(
+            epoch=self.epoch,
+            train_loss=train_loss,
+            train_accuracy=train_accuracy,
+            validation_loss=validation_loss,
+            validation_accuracy=validation_accuracy,
+            subset_size=len(subset),
+            images_trained=self.images_trained,
+            unique_images=int(self.seen.sum()),
+            resampling=resampling.kind,
+            replaced=resampling.replaced,
+            beta=resampling.beta,
+            seconds_train=trained - selected,
+            seconds_evaluate=evaluated - trained,
+            seconds_select=selected - start + time.perf_counter() - evaluated,
+        )
+
+    def _train(self, subset: NDArray[np.int64]) -> tuple[float, float]:
+        """One pass over a subset in random order. Returns mean loss and accuracy, each image counted as it was trained."""
+        self.network.train()
+        order = torch.randperm(len(subset), generator=torch_generator(self.run.seed, "order", self.epoch))
+        index = self.images.indices(self.parts.pool[subset])[order.to(self.images.device)]
+        total = torch.zeros(2, dtype=torch.float64, device=self.images.device)
+        for batch in index.split(self.run.batch_size):
+            inputs, labels = self.images.batch(batch)
+            with self._autocast():
+                logits = self.network(inputs).float()
+            loss = cross_entropy(logits, labels)
+            self.optimiser.zero_grad()
+            loss.backward()
+            self.optimiser.step()
+            total += _tally(logits, labels, loss.detach() * len(batch))
+        return self._means(total, len(index))
+
+    @torch.no_grad()
+    def evaluate(self, part: NDArray[np.int64]) -> tuple[float, float]:
+        """Mean loss and accuracy on a part of the images."""
+        self.network.eval()
+        total = torch.zeros(2, dtype=torch.float64, device=self.images.device)
+        for batch in self.images.indices(part).split(EVALUATION_BATCH):
+            inputs, labels = self.images.batch(batch)
+            with self._autocast():
+                logits = self.network(inputs).float()
+            total += _tally(logits, labels, cross_entropy(logits, labels, reduction="sum"))
+        return self._means(total, len(part))
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    @staticmethod
+    def _means(total: Tensor, count: int) -> tuple[float, float]:
+        loss, correct = total.tolist()  # the one wait for the device in an epoch's training or evaluation
+        return loss / count, correct / count
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that later epochs depend on."""
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "strategy": self.strategy.state_dict(),
+            "seen": self.seen,
+            "best_weights": self.best_weights,
+            **{name: getattr(self, name) for name in _COUNTERS},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.strategy.load_state_dict(tensors_to_arrays(state["strategy"]))
+        self.seen = tensors_to_arrays(state["seen"])
+        self.best_weights = state["best_weights"]
+        for name in _COUNTERS:
+            setattr(self, name, state[name])
+        self.sittings += 1
+
+
+_COUNTERS = ("epoch", "images_trained", "best_epoch", "best_accuracy", "resamplings", "sittings")
+
+
+def _tally(logits: Tensor, labels: Tensor, loss_sum: Tensor) -> Tensor:
+    return torch.stack([loss_sum.double(), (logits.argmax(1) == labels).sum().double()])
+
+
+def train(
+    training: Training,
+    directory: Path,
+    fingerprint: str,
+    on_epoch: Callable[[Epoch], None],
+) -> Trained:
+    """Train to the end, from the checkpoint in `directory` if it holds one of the same fingerprint.
+
+    Args:
+        training: at its start.
+        directory: where `history.csv` and the checkpoint go.
+        fingerprint: of everything that the result depends on.
+        on_epoch: called after each epoch.
+    """
+    history = History(directory / "history.csv")
+    checkpoint_path = directory / "checkpoint.pt"
+    checkpoint = load_checkpoint(checkpoint_path)
+    if checkpoint and checkpoint["fingerprint"] == fingerprint:
+        training.load_state_dict(checkpoint["training"])
+        history.restart([Epoch(**row) for row in checkpoint["history"]])
+    else:
+        history.restart([])
+    saved = time.monotonic()
+    while training.epoch < training.run.epochs:
+        row = training.run_epoch()
+        history.append(row)
+        on_epoch(row)
+        if time.monotonic() - saved >= SECONDS_BETWEEN_CHECKPOINTS or training.epoch == training.run.epochs:
+            state = {"fingerprint": fingerprint, "training": training.state_dict(), "history": to_values(history.rows)}
+            save_checkpoint(checkpoint_path, state)
+            saved = time.monotonic()
+    return _finish(training, history.rows)
+
+
+def _finish(training: Training, rows: list[Epoch]) -> Trained:
+    """Look at the test set for the first and only time: with the last weights, and with those of the best epoch."""
+    test_at_last = test_at_best = None
+    n_parameters = cnn.count_parameters(training.network)
+    if len(training.parts.test):
+        test_at_last = training.evaluate(training.parts.test)[1]
+        training.network.load_state_dict(training.best_weights)
+        test_at_best = training.evaluate(training.parts.test)[1]
+    return Trained(
+        history=rows,
+        weights=training.best_weights,
+        best_epoch=training.best_epoch,
+        test_at_last=test_at_last,
+        test_at_best=test_at_best,
+        resamplings=training.resamplings,
+        n_parameters=n_parameters,
+        sittings=training.sittings,
+    )
