@@ -1,0 +1,50 @@
+# Two commands: `make reproduce` (the demo, from nothing to its report) and `make test`. Both set up what is missing and are
+# quick when nothing changed. ARGS go to Snakemake: make reproduce ARGS="--configfile workflow/presets/cifar-cpu.yaml"
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+SOURCES := $(shell find csrc -type f) setup.py pyproject.toml
+
+.PHONY: reproduce test setup lint format lock clean
+
+reproduce: setup
+	@$(BIN)/pydyn reproduce --cores all $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest -n auto
+
+setup: $(VENV)/.built
+
+$(VENV)/.locked: requirements.lock
+	@echo "Installing the locked dependencies (a few minutes the first time)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.locked $(SOURCES)
+	@echo "Building the extension (a minute the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' | xargs $(BIN)/clang-format --dry-run --Werror
+	$(BIN)/mypy
+	PATH="$(BIN):$$PATH" $(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+	find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' | xargs $(BIN)/clang-format -i
+	$(BIN)/pydyn schema >workflow/schemas/config.schema.json
+
+# Needs `uv` (pip install uv): exact versions and digests for every platform, from the ranges in pyproject.toml.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) build *.egg-info pydyn/*.so

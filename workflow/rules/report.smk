@@ -1,0 +1,29 @@
+def complete_chunks(wildcards):
+    return [
+        f"{RESULTS}/{study}/chunks/{chunk}.json"
+        for study, chunks in PLAN.chunks.items()
+        for chunk in chunks
+    ]
+
+
+rule report:
+    input:
+        config=CONFIG,
+        chunks=complete_chunks,
+        stores=[PLAN.store(dataset) for dataset in PLAN.pools],
+    output:
+        page=REPORT,
+        tables=directory(f"{RESULTS}/report/tables"),
+        figures=directory(f"{RESULTS}/report/figures"),
+    params:
+        code=code_digest("pydyn.report.page"),
+    log:
+        f"{RESULTS}/logs/report.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/report.tsv"
+    resources:
+        mem_mb=1000,
+    message:
+        "Writing the report"
+    shell:
+        "pydyn report --config {input.config} --output {output.page} 2>&1 | tee {log}"
