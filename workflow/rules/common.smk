@@ -1,3 +1,4 @@
+import atexit
 import json
 import os
 import sys
@@ -46,4 +47,5 @@ rule config:
 
 
 onsuccess:
-    print(f"Report: {Path(REPORT).resolve()}")
+    # At the very end, below Snakemake's own closing lines: it is what one wants to know.
+    atexit.register(print, f"Report: {Path(REPORT).resolve()}")

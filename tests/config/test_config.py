@@ -1,0 +1,206 @@
+"""Configuration: presets that hold, and every mistake refused by key and value."""
+
+import copy
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pydyn.config.main import json_schema, load, overlay, parse, read
+from pydyn.errors import ConfigError
+from pydyn.plan import make_plan
+from pydyn.studies import registry
+from pydyn.studies.run import Run
+
+ROOT = Path(__file__).parents[2]
+PRESETS = sorted((ROOT / "workflow" / "presets").glob("*.yaml"))
+
+
+@pytest.fixture
+def raw():
+    return {
+        "studies": ["dynamic"],
+        "datasets": {"tiny": {"source": "shapes", "train": 100, "test": 30}},
+        "dynamic": {
+            "dataset": "tiny",
+            "epochs": 2,
+            "grid": {"alpha": [0.3, 0.5], "beta": [0.2]},
+            "comparison": {"trials": [{"strategy": {"name": "full"}}, {"strategy": {"name": "fixed", "alpha": 50}}]},
+        },
+    }
+
+
+def changed(raw, path, value):
+    raw = copy.deepcopy(raw)
+    place = raw
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return raw
+
+
+def refusal(raw):
+    with pytest.raises(ConfigError) as error:
+        make_plan(raw)
+    return str(error.value)
+
+
+MISTAKES = [
+    # (where, value, what the one line must say)
+    (["fooo"], 1, ["fooo: unknown key"]),
+    (["dynamic", "epoch"], 1, ["dynamic.epoch: unknown key", "did you mean 'epochs'?"]),
+    (["dynamic", "grid", "betas"], [0.1], ["dynamic.grid.betas: unknown key", "'beta'"]),
+    (["dynamic", "comparison", "trials", 1, "strategy", "alhpa"], 1, ["trials[1].strategy.alhpa: unknown key"]),
+    (["dynamic", "epochs"], "10", ["dynamic.epochs = '10'", "valid integer"]),
+    (["dynamic", "epochs"], 0, ["dynamic.epochs = 0", "greater than or equal to 1"]),
+    (["dynamic", "epochs"], 2.5, ["dynamic.epochs = 2.5", "integer"]),
+    (["dynamic", "learning_rate"], "1e-3", ["dynamic.learning_rate = '1e-3'", "write 1.0e-3"]),
+    (["dynamic", "batch_norm"], "yes", ["dynamic.batch_norm = 'yes'", "boolean"]),
+    (["dynamic", "model"], "resnet", ["dynamic.model = 'resnet'", "'cnn_a' or 'cnn_b'"]),
+    (["dynamic", "protocols"], [], ["dynamic.protocols = []", "at least 1 item"]),
+    (["dynamic", "grid", "beta"], [1.2], ["dynamic.grid", "beta = 1.2 must be in [0, 1]"]),
+    (["dynamic", "grid", "beta"], [-0.1], ["dynamic.grid", "beta = -0.1 must be in [0, 1]"]),
+    (["dynamic", "grid", "gamma"], [1.5], ["dynamic.grid", "gamma = 1.5"]),
+    (["dynamic", "grid", "alpha"], [200], ["dynamic.grid", "alpha = 200 is 200 images, allowed is 1 to 100"]),
+    (["dynamic", "grid", "alpha"], [1.5], ["dynamic.grid", "alpha = 1.5"]),
+    (["dynamic", "grid", "alpha"], ["half"], ["dynamic.grid.alpha[0] = 'half'", "integer", "number"]),
+    (["dynamic", "grid"], {"alpha": [0.9], "beta": [0.7]}, ["dynamic.grid", "only 10 of the pool of 100"]),
+    (["dynamic", "comparison", "trials", 0, "strategy", "name"], "ful", ["trials[0].strategy", "'ful'", "'full'"]),
+    (["dynamic", "dataset"], "other", ["dynamic.dataset = 'other' is not declared", "tiny"]),
+    (["studies"], ["dynamics"], ["studies[0] = 'dynamics'", "'dynamic'"]),
+    (["studies"], "dynamic", ["studies = 'dynamic'", "array"]),
+    (["dynamic"], None, ["studies names 'dynamic'", "no section"]),
+    (["device"], "gpu", ["device = 'gpu'", "'auto', 'cpu' or 'cuda'"]),
+    (["datasets", "tiny", "source"], "zip", ["datasets.tiny", "'zip'", "'archive'"]),
+    (["datasets", "tiny", "size"], [0.9, 0.1], ["datasets.tiny.size: the first size must not exceed the second"]),
+    (["datasets", "a b"], {"source": "shapes"}, ["datasets", "a b"]),
+    (["datasets", "tiny", "split"], {"method": "stratified"}, ["datasets.tiny.split", "`test` is needed"]),
+    (["datasets", "tiny", "limit"], {"train": 0}, ["datasets.tiny.limit.train = 0"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"), MISTAKES, ids=[f"{'.'.join(map(str, p))}={v}" for p, v, _ in MISTAKES]
+)
+def test_a_mistake_is_one_line_with_key_value_and_what_is_allowed(raw, path, value, expected):
+    line = refusal(changed(raw, path, value))
+    assert "\n" not in line
+    for part in expected:
+        assert part in line
+
+
+def test_several_mistakes_are_told_at_once(raw):
+    raw["dynamic"]["epochs"] = "x"
+    raw["extra"] = 1
+    assert len(refusal(raw).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("group", "expected"),
+    [
+        ({}, "needs either"),
+        ({"manifest": "m.csv"}, "`manifest` and `column` go together"),
+        ({"pattern": "(x"}, "no regular expression"),
+        ({"pattern": "(x)"}, "named group"),
+        ({"pattern": "(?P<group>x)", "block": 3}, "`block` goes with"),
+    ],
+)
+def test_groups_are_checked(raw, group, expected):
+    split = {"method": "group", "test": 0.2, "group": group}
+    raw["datasets"]["files"] = {"source": "folder", "path": "x", "split": split}
+    assert expected in refusal(raw)
+
+
+@pytest.mark.parametrize("source", ["folder", "archive"])
+def test_missing_files_are_refused_before_any_job(raw, source, tmp_path):
+    split = {"method": "stratified", "test": 0.2}
+    raw["datasets"]["files"] = {"source": source, "path": "absent", "split": split}
+    raw["dynamic"]["dataset"] = "files"
+    raw["data_root"] = str(tmp_path)
+    with pytest.raises(Exception, match="absent") as error:
+        make_plan(raw)
+    assert "'files'" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_data_sets_that_no_study_uses_need_not_be_there(raw):
+    raw["datasets"]["files"] = {"source": "folder", "path": "absent", "split": {"method": "given"}}
+    assert list(make_plan(raw).pools) == ["tiny"]
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "a: [", "text", ""])
+def test_files_that_are_no_mapping_are_refused_by_name(tmp_path, content):
+    file = tmp_path / "broken.yaml"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=r"broken\.yaml"):
+        read(file)
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path):
+    with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read"):
+        load(tmp_path / "absent.yaml")
+
+
+def test_overlays_merge_mappings_and_replace_lists():
+    assert overlay({"a": {"b": 1, "c": [1, 2]}}, {"a": {"c": [3]}}) == {"a": {"b": 1, "c": [3]}}
+
+
+@pytest.mark.parametrize("preset", [None, *PRESETS], ids=lambda preset: preset.stem if preset else "demo")
+def test_presets_are_valid_also_for_the_schema_that_snakemake_checks(preset):
+    raw = read(ROOT / "config.yaml", *([preset] if preset else []))
+    config = parse(raw)
+    jsonschema.validate(raw, json_schema())
+    for study in config.studies:
+        assert registry.runs(config, study)
+
+
+def test_the_schema_file_is_that_of_the_code():
+    stored = json.loads((ROOT / "workflow" / "schemas" / "config.schema.json").read_text())
+    assert stored == json_schema(), "run `make format`"
+
+
+def test_the_paper_preset_is_the_published_scale():
+    config = load(ROOT / "config.yaml", ROOT / "workflow" / "presets" / "paper.yaml")
+    lists = registry.STUDIES["dynamic"](config)
+    grid = {(run.strategy.alpha, run.strategy.beta) for run in lists["grid"]}
+    assert grid == {(a, b / 10) for a in (15000, 20000, 25000) for b in range(1, 8)}
+    assert {run.epochs for run in lists["grid"]} == {200}
+    assert {(run.batch_size, run.learning_rate) for run in registry.runs(config, "dynamic")} == {(512, 1e-3)}
+    assert {run.epochs for run in lists["robustness"]} == {80}
+    assert {run.seed for run in lists["robustness"]} == set(range(20))
+
+
+def test_runs_have_readable_ids_and_survive_being_written(raw):
+    runs = registry.runs(parse(raw), "dynamic")
+    assert [run.id for run in runs] == [
+        "tiny/paper/cnn_a/dynamic-base-a0.3-b0.2-g0.97-e2/seed0",
+        "tiny/paper/cnn_a/dynamic-base-a0.5-b0.2-g0.97-e2/seed0",
+        "tiny/paper/cnn_a/full-e2/seed0",
+        "tiny/paper/cnn_a/fixed-a50-e2/seed0",
+    ]
+    assert [Run.from_dict(json.loads(json.dumps(run.to_dict()))) for run in runs] == runs
+    assert len({run.digest for run in runs}) == len(runs)
+
+
+def test_experiments_share_runs(raw):
+    raw["dynamic"]["comparison"]["trials"].append(
+        {"strategy": {"name": "dynamic", "alpha": 0.5, "beta": 0.2, "gamma": 0.97}}
+    )
+    assert len(registry.runs(parse(raw), "dynamic")) == 4
+
+
+@given(st.integers(1, 100_000))
+def test_chunks_hold_every_run_once_and_stay_below_their_size(chunk_images):
+    raw = read(ROOT / "config.yaml", ROOT / "workflow" / "presets" / "ci.yaml")
+    config = parse({**raw, "chunk_images": chunk_images})
+    chunks = registry.chunks(config, "dynamic", {"shapes-hard": 200})
+    assert [run for chunk in chunks for run in chunk.runs] == registry.runs(config, "dynamic")
+    assert len({chunk.name for chunk in chunks}) == len(chunks)
+    for chunk in chunks:
+        if len(chunk.runs) > 1:
+            sizes = [registry.pool_size(config, run, 200) for run in chunk.runs]
+            trained = [run.epochs * run.strategy.subset_size(n) for run, n in zip(chunk.runs, sizes, strict=True)]
+            assert sum(trained) <= chunk_images

@@ -1,0 +1,48 @@
+"""Files are whole or absent."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pydyn.files import TEMPORARY_MARK, whole_or_absent, write_text
+
+
+def test_a_written_file_is_there_and_nothing_else(tmp_path):
+    write_text(tmp_path / "sub" / "file.txt", "text")
+    assert (tmp_path / "sub" / "file.txt").read_text() == "text"
+    assert [path.name for path in (tmp_path / "sub").iterdir()] == ["file.txt"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), whole_or_absent(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
+    path = tmp_path / "file.txt"
+    code = f"""
+import os
+from pydyn.files import whole_or_absent
+with whole_or_absent({str(path)!r}) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert not path.exists()
+    assert len(list(tmp_path.iterdir())) == 1
+    write_text(path, "whole")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_living_writer_has_begun_is_left_alone(tmp_path):
+    begun = tmp_path / f".file.txt{TEMPORARY_MARK}{os.getppid()}"
+    begun.write_text("half")
+    write_text(tmp_path / "file.txt", "whole")
+    assert begun.exists()

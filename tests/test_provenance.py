@@ -1,0 +1,60 @@
+"""A stage's digest changes with what it computes, and with nothing else."""
+
+import shutil
+
+import pytest
+
+from pydyn import provenance
+from pydyn.training.execute import TRAINING_MODULES
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package and the kernels, to edit."""
+    shutil.copytree(provenance.PACKAGE, tmp_path / "pydyn", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    shutil.copytree(provenance.PACKAGE.parent / "csrc", tmp_path / "csrc")
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "pydyn")
+    return tmp_path
+
+
+def digest():
+    provenance.code_digest.cache_clear()
+    provenance._tree.cache_clear()
+    return provenance.code_digest(*TRAINING_MODULES)
+
+
+def append(path, text):
+    path.write_text(path.read_text() + text)
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["training/loop.py", "selection/dynamic.py", "models/cnn.py", "data/batches.py", "ops/gather.py", "seeding.py"],
+)
+def test_code_that_training_runs_counts(package, file):
+    before = digest()
+    append(package / "pydyn" / file, "\nCHANGED = 1\n")
+    assert digest() != before
+
+
+@pytest.mark.parametrize(
+    "file", ["report/page.py", "config/main.py", "cli.py", "studies/dynamic.py", "data/prepare.py"]
+)
+def test_code_that_training_does_not_run_does_not_count(package, file):
+    before = digest()
+    append(package / "pydyn" / file, "\nCHANGED = 1\n")
+    assert digest() == before
+
+
+def test_comments_and_docstrings_do_not_count_and_kernels_do(package):
+    before = digest()
+    loop = package / "pydyn" / "training" / "loop.py"
+    loop.write_text("# a comment\n" + loop.read_text().replace("The training loop: one Run", "One Run"))
+    assert digest() == before
+    append(next((package / "csrc").rglob("*.cpp")), "// a comment in a kernel counts\n")
+    assert digest() != before
+
+
+def test_versions_and_commit_are_told():
+    assert provenance.versions()["torch"][0].isdigit()
+    assert provenance.commit()

@@ -1,0 +1,61 @@
+"""Mistakes met on the way through Snakemake: one clear line, a non-zero exit, nothing written."""
+
+import subprocess
+import sys
+
+import pytest
+
+MISTAKES = {
+    "unknown key": ({"dynamic": {"epcohs": 3}}, "dynamic.epcohs: unknown key (did you mean 'epochs'?)"),
+    "wrong type": ({"dynamic": {"epochs": "many"}}, "dynamic.epochs = 'many'"),
+    "alpha above the pool": (
+        {"dynamic": {"grid": {"alpha": [5000]}}},
+        "alpha = 5000 is 5000 images, allowed is 1 to 200",
+    ),
+    "beta above one": ({"dynamic": {"grid": {"beta": [1.5]}}}, "beta = 1.5 must be in [0, 1]"),
+    "missing archive": (
+        {
+            "datasets": {"absent": {"source": "archive", "path": "no.tar", "split": {"method": "given"}}},
+            "dynamic": {"dataset": "absent"},
+        },
+        "no.tar does not exist",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_refused_before_any_job(workflow, mistake):
+    changes, expected = MISTAKES[mistake]
+    workflow.change(**changes)
+    done = workflow.run()
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert expected in output
+    assert "Traceback" not in output
+    assert not workflow.results.exists()
+
+
+def test_an_unreadable_data_set_ends_the_job_with_the_files_name(workflow):
+    folder = workflow.folder / "images"
+    for path in [folder / part / f"{number}.png" for part in "ab" for number in range(10)]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"not an image")
+    dataset = {
+        "source": "folder",
+        "path": "images",
+        "split": {"method": "stratified", "test": 0.2},
+        "limit": {"train": 12},
+    }
+    workflow.change(datasets={"broken": dataset}, dynamic={"dataset": "broken"})
+    done = workflow.run()
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "a/1.png" in output
+    assert "Traceback" not in output
+    assert not list((workflow.results / "data").glob("*"))
+
+
+def test_planning_imports_no_torch():
+    code = "import sys; import pydyn.plan, pydyn.cli; print(sorted({'torch', 'h5py', 'sklearn'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,193 @@
+"""The whole workflow through Snakemake: from a source of images to a report, again, changed, interrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from pydyn.config.main import load
+from pydyn.data.store import ImageStore
+from pydyn.studies import registry
+from pydyn.training.summary import read_summary
+
+pytestmark = pytest.mark.slow
+
+
+class _Page(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.text: list[str] = []
+        self.links: list[str] = []
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def handle_starttag(self, tag, attrs):
+        self.links += [value for name, value in attrs if name in ("src", "href") and value]
+
+
+def runs_of(workflow):
+    config = load(*[workflow.folder / name for name in ("config.yaml", "workflow/presets/ci.yaml", "changes.yaml")])
+    return registry.runs(config, "dynamic")
+
+
+def summaries(workflow, runs):
+    return {run.id: (run.directory(workflow.results) / "summary.json").read_bytes() for run in runs}
+
+
+def files_of(workflow):
+    return {path for path in workflow.results.rglob("*") if path.is_file()}
+
+
+def test_every_run_is_complete_and_the_report_shows_it(finished):
+    runs = runs_of(finished)
+    assert len(runs) > 20
+    page = _Page()
+    page.feed((finished.results / "report" / "index.html").read_text())
+    text = " ".join(page.text)
+    for run in runs:
+        summary = read_summary(run.directory(finished.results) / "summary.json")
+        assert summary.run == run
+        assert run.id in text
+    assert not [link for link in page.links if link.startswith(("http:", "https:", "//"))]
+
+
+def test_the_reports_tables_hold_what_the_summaries_say(finished):
+    tables = {path.name: pd.read_csv(path) for path in (finished.results / "report" / "tables").glob("*.csv")}
+    every = next(table for table in tables.values() if len(table) == len(runs_of(finished)))
+    ids = next(column for column in every.columns if every[column].astype(str).str.contains("seed").all())
+    for run in runs_of(finished):
+        summary = read_summary(run.directory(finished.results) / "summary.json")
+        row = every[every[ids] == run.id].iloc[0]
+        shown = [value for value in row if isinstance(value, float)]
+        assert any(value == pytest.approx(100 * summary.reported_accuracy, abs=0.006) for value in shown)
+
+
+def test_nothing_is_left_to_do_and_every_rule_left_its_log_and_benchmark(finished):
+    again = finished.run()
+    assert "Nothing to be done" in again.stdout + again.stderr
+    chunks = {path.stem for path in (finished.results / "dynamic" / "chunks").glob("*.json")}
+    assert {path.stem for path in (finished.results / "logs" / "dynamic").glob("*.log")} == chunks
+    assert {path.stem for path in (finished.results / "benchmarks" / "dynamic").glob("*.tsv")} == chunks
+    assert not [path for path in files_of(finished) if "pydyn-part" in path.name]
+
+
+def test_a_changed_parameter_trains_again_only_what_it_touches(copied):
+    before = summaries(copied, runs_of(copied))
+    copied.change(dynamic={"grid": {"beta": [0.3, 0.5]}})
+    done = copied.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    runs = runs_of(copied)
+    after = summaries(copied, runs)
+    new = [run for run in runs if run.id not in before]
+    assert new
+    assert all(run.strategy.beta == 0.5 for run in new)
+    assert all(after[run_id] == before[run_id] for run_id in after if run_id in before)
+    trained = [line for line in (done.stdout + done.stderr).splitlines() if ": done, accuracy" in line]
+    assert len(trained) == len(new)
+
+
+def test_a_changed_data_set_trains_everything_again_and_keeps_the_old_aside(copied):
+    before = summaries(copied, runs_of(copied))
+    copied.change(datasets={"shapes-hard": {"noise": 0.3}})
+    done = copied.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = summaries(copied, runs_of(copied))
+    assert after.keys() == before.keys()
+    assert all(after[run_id] != before[run_id] for run_id in after)
+    kept = {path.read_bytes() for path in (copied.results / "dynamic" / "superseded").rglob("summary.json")}
+    assert kept == set(before.values())
+
+
+def test_a_report_that_was_deleted_is_written_again_without_training(copied):
+    (copied.results / "report" / "index.html").unlink()
+    done = copied.run()
+    assert done.returncode == 0
+    assert "train_dynamic" not in done.stdout + done.stderr
+    assert (copied.results / "report" / "index.html").exists()
+
+
+def test_after_kill_9_of_snakemake_and_its_training_the_same_command_finishes(workflow):
+    # Long enough to be caught in the middle: one job with short Runs first and a long one behind them.
+    workflow.change(
+        chunk_images=1_000_000,
+        dynamic={"epochs": 60, "protocols": ["paper"], "grid": None, "comparison": {"replicates": 1}},
+    )
+    process = subprocess.Popen(
+        workflow.command(tool="reproduce"),
+        cwd=workflow.folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    runs = runs_of(workflow)
+    last = max(runs, key=lambda run: run.epochs)
+    others = [run for run in runs if run != last]
+    first = runs[0].directory(workflow.results) / "summary.json"
+    deadline = time.monotonic() + 300
+    while not first.exists():
+        assert process.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not all((run.directory(workflow.results) / "summary.json").exists() for run in runs)
+    assert not list((workflow.results / "dynamic" / "chunks").glob("*.json"))
+    complete = {run.id: run for run in runs if (run.directory(workflow.results) / "summary.json").exists()}
+    before = summaries(workflow, complete.values())
+    assert others
+
+    done = workflow.run(tool="reproduce")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert summaries(workflow, complete.values()) == before
+    assert all((run.directory(workflow.results) / "summary.json").exists() for run in runs)
+    assert (workflow.results / "report" / "index.html").exists()
+
+
+def test_a_killed_snakemake_whose_job_lives_on_is_waited_for(workflow):
+    workflow.change(
+        chunk_images=1_000_000, dynamic={"protocols": ["paper"], "grid": None, "comparison": {"replicates": 1}}
+    )
+    command = [sys.executable, "-c", "import fcntl, sys, time; f = open('.snakemake/pydyn.lock', 'w');"]
+    command[-1] += "fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(3)"
+    (workflow.folder / ".snakemake").mkdir()
+    holder = subprocess.Popen(command, cwd=workflow.folder, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    done = workflow.run("--dry-run", tool="reproduce")
+    assert done.returncode == 0
+    assert "waiting for it" in done.stdout
+    assert holder.wait() == 0
+
+
+def test_a_store_damaged_after_the_fact_is_refused_and_nothing_looks_trained(copied):
+    store = copied.results / "data" / "shapes-hard.h5"
+    content = bytearray(store.read_bytes())
+    with ImageStore.open(store) as opened:
+        pixels = opened.images()[10].tobytes()
+    where = content.index(pixels)
+    content[where] ^= 1
+    store.write_bytes(content)
+    chunk = sorted((copied.results / "dynamic" / "chunks").glob("*.json"))[0]
+    chunk.unlink()
+    done = copied.run()
+    assert done.returncode != 0
+    assert "differs from its digest" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not chunk.exists()
+
+
+def test_snakemake_finds_nothing_to_say_about_the_rules_but_that_they_share_one_environment(workflow):
+    command = [sys.executable, "-m", "snakemake", "--lint", "json"]
+    lint = subprocess.run(command, cwd=workflow.folder, capture_output=True, text=True, check=False, timeout=120)
+    report = json.loads(lint.stdout[lint.stdout.index("{") :])
+    titles = {
+        item["title"] for part in ("rules", "snakefiles") for entry in report.get(part, []) for item in entry["lints"]
+    }
+    assert titles <= {"Specify a conda environment or container for each rule."}
