@@ -1,0 +1,89 @@
+"""What can be said of a data set while a workflow is planned: cheap, nothing decoded, nothing downloaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pydyn.config.datasets import AnyDataset, ArchiveDataset, FolderDataset, TorchvisionDataset
+from pydyn.data.archives import check_archive
+from pydyn.data.listing import LEFT_BY_TEST, TEST, Arrangement, arrange, share_count
+from pydyn.errors import DataError
+
+
+def check_source(name: str, dataset: AnyDataset, data_root: Path) -> None:
+    """Refuse a data set that cannot be prepared, as far as a glance tells.
+
+    A folder is listed and its class folders checked; of an archive only the suffix and the beginning are looked at.
+    Raises DataError that names the data set, the file and what to do.
+    """
+    where = f"data set {name!r}"
+    if isinstance(dataset, FolderDataset):
+        arrange_folder(where, dataset, data_root)
+        group = dataset.split.group
+        if group and group.manifest and not (dataset.resolve(data_root) / group.manifest).is_file():
+            raise DataError(f"{where}: has no file {group.manifest!r}, which `split.group.manifest` names")
+    elif isinstance(dataset, ArchiveDataset):
+        path = dataset.resolve(data_root)
+        if not path.is_file():
+            raise DataError(f"{where}: {path} {_instead_of_file(path)}; put the archive there, or mend `path`")
+        check_archive(where, path)
+    elif isinstance(dataset, TorchvisionDataset) and not dataset.download:
+        root = torchvision_root(data_root)
+        if not root.is_dir():
+            raise DataError(f"{where}: {root} does not exist; put {dataset.name} there, or set `download: true`")
+
+
+def known_pool(name: str, dataset: AnyDataset, data_root: Path) -> int | None:
+    """The number of training images, those held out for validation included, after the limit.
+
+    None if only reading the data tells: archives, and folders split by groups. Raises DataError as `check_source` does.
+    """
+    split = dataset.split
+    if not isinstance(dataset, FolderDataset) or split.method == "group":
+        return dataset.pool_bound()
+    listing = arrange_folder(f"data set {name!r}", dataset, data_root).listing
+    n_images = len(listing.paths)
+    if split.test is None:
+        n_test = int(np.count_nonzero(listing.parts == TEST))
+    else:
+        n_test = share_count(n_images, split.test, len(listing.class_names), LEFT_BY_TEST)
+    return min(n_images - n_test, dataset.limit.train or n_images)
+
+
+def arrange_folder(where: str, dataset: FolderDataset, data_root: Path) -> Arrangement:
+    """List a folder of class folders, sorted by path. Raises DataError, which begins with `where`."""
+    root = dataset.resolve(data_root)
+    if not root.is_dir():
+        missing = "is a file (`source: archive` reads archives)" if root.is_file() else "does not exist"
+        raise DataError(f"{where}: {root} {missing}; put the folder of class folders there, or mend `path`")
+    files: list[str] = []
+    folders: list[str] = []
+    for path, is_folder in _walk(str(root), ""):
+        (folders if is_folder else files).append(path)
+    return arrange(f"{where}: {root}", sorted(files), folders, given=dataset.split.method == "given")
+
+
+def torchvision_root(data_root: Path) -> Path:
+    """Where torchvision keeps its downloads."""
+    return data_root / "torchvision"
+
+
+def _walk(folder: str, prefix: str) -> Iterator[tuple[str, bool]]:
+    """All files and folders below, as relative paths. Links to files count, links to folders do not: they may loop."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield prefix + entry.name, True
+                yield from _walk(entry.path, f"{prefix}{entry.name}/")
+            elif entry.is_file():
+                yield prefix + entry.name, False
+            elif entry.is_dir():
+                yield prefix + entry.name, True
+
+
+def _instead_of_file(path: Path) -> str:
+    return "is a folder (`source: folder` reads folders)" if path.is_dir() else "does not exist"

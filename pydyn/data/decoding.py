@@ -1,0 +1,110 @@
+"""Encoded images to arrays of one form: decoded in parallel, given back in order, memory bounded."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+Payload = bytes | Path | Image.Image
+"""An encoded image, a file of one, or an image that is decoded already."""
+
+Outcome = NDArray[np.uint8] | str
+"""An image (H, W, C), or the reason why there is none."""
+
+GREY_MODES = frozenset(("1", "L", "LA", "La"))
+# Enough images to make handing them to a thread worthwhile, few enough that what waits stays small.
+MAX_TASK_IMAGES = 32
+TASK_BYTES = 2**20
+MAX_THREADS = 8
+
+
+def decode_all(payloads: Iterable[Payload], size: tuple[int, int] | None, channels: int | None) -> Iterator[Outcome]:
+    """Decode images in order; each is resized to `size` (height, width) if that is given.
+
+    `channels` is 1 or 3; None takes what the first readable image has. Other images are converted. Pillow's limit on
+    pixels holds: an image beyond it counts as unreadable.
+    """
+    payloads = iter(payloads)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        for payload in payloads:
+            first = _try_decode(payload, size, channels)
+            yield first
+            if not isinstance(first, str):
+                break
+        else:
+            return
+        n_images = max(1, min(MAX_TASK_IMAGES, TASK_BYTES // first.nbytes))
+        yield from _in_parallel(payloads, size, first.shape[2], n_images)
+
+
+def decode(payload: Payload, size: tuple[int, int] | None, channels: int | None) -> NDArray[np.uint8]:
+    """Decode one image (the first frame of several) to (H, W, C).
+
+    The EXIF orientation is applied, 16 bits are scaled to 8, transparency is dropped, resizing is bicubic with
+    anti-aliasing and does not keep the aspect ratio. Raises whatever Pillow does if the image cannot be decoded.
+    """
+    with _opened(payload) as image:
+        upright = _eight_bits(ImageOps.exif_transpose(image))
+        if channels is None:
+            channels = 1 if upright.mode in GREY_MODES else 3
+        converted = upright.convert("L" if channels == 1 else "RGB")
+        if size is not None and converted.size != size[::-1]:
+            converted = converted.resize(size[::-1], Image.Resampling.BICUBIC)
+        pixels = np.asarray(converted, dtype=np.uint8)
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def _in_parallel(
+    payloads: Iterator[Payload], size: tuple[int, int] | None, channels: int, n_images: int
+) -> Iterator[Outcome]:
+    def task(batch: list[Payload]) -> list[Outcome]:
+        return [_try_decode(payload, size, channels) for payload in batch]
+
+    n_threads = min(MAX_THREADS, len(os.sched_getaffinity(0)))
+    waiting: deque[Future[list[Outcome]]] = deque()
+    with ThreadPoolExecutor(n_threads) as pool:
+        while batch := list(islice(payloads, n_images)):
+            waiting.append(pool.submit(task, batch))
+            if len(waiting) > 2 * n_threads:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def _try_decode(payload: Payload, size: tuple[int, int] | None, channels: int | None) -> Outcome:
+    try:
+        return decode(payload, size, channels)
+    except MemoryError:
+        raise
+    # Pillow's decoders raise almost anything on spoilt bytes.
+    except Exception as error:
+        return str(error) or type(error).__name__
+
+
+def _opened(payload: Payload) -> Image.Image:
+    if isinstance(payload, Image.Image):
+        return payload
+    return Image.open(BytesIO(payload) if isinstance(payload, bytes) else payload)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey to 8 bits: Pillow's own conversion would clip it."""
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no agreed range; save it with 8 or 16 bits")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError("pixels beyond 16 bits have no agreed range; save it with 8 or 16 bits")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))

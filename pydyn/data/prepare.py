@@ -1,0 +1,213 @@
+"""From any declared source to an image store: list, divide, then decode only what is kept, in one pass."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydyn.config.datasets import AnyDataset, FileDataset
+from pydyn.data.checks import check_source
+from pydyn.data.decoding import Outcome, Payload, decode_all
+from pydyn.data.groups import find_groups, no_groups
+from pydyn.data.listing import TRAIN, some
+from pydyn.data.progress import with_progress
+from pydyn.data.sources import open_source
+from pydyn.data.splits import check_division, divide
+from pydyn.data.store import StoreWriter
+from pydyn.errors import DataError
+from pydyn.files import whole_or_absent
+
+LOG = logging.getLogger(__name__)
+# Modules that may change a byte of a store.
+MODULES = ("pydyn", "numpy", "PIL", "h5py", "sklearn", "torchvision")
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What is known of each of N images before it is decoded."""
+
+    class_names: tuple[str, ...]
+    group_names: tuple[str, ...]
+    paths: list[str]
+    labels: NDArray[np.int64]
+    parts: NDArray[np.uint8]
+    group_ids: NDArray[np.int32]
+
+    def take(self, rows: list[int]) -> _Table:
+        return replace(
+            self,
+            paths=[self.paths[row] for row in rows],
+            labels=self.labels[rows],
+            parts=self.parts[rows],
+            group_ids=self.group_ids[rows],
+        )
+
+
+def prepare(name: str, dataset: AnyDataset, data_root: Path, output: Path) -> None:
+    """Make the image store `output` of a declared data set: whole, or not at all.
+
+    Rows are in the source's order: the archive's, a folder's by path, train before test where images are generated or
+    torchvision's. The same declaration and data give the same digest. Memory does not grow with the number of images.
+    Progress goes to standard error.
+
+    Raises DataError or ConfigError that name the data set, what is wrong with it and what to do. All images are looked
+    at before unreadable ones or ones of another size are refused, so that all can be mended at once.
+    """
+    where = f"data set {name!r}"
+    check_source(name, dataset, data_root)
+    source = open_source(where, dataset, data_root)
+    listing, group = source.listing, dataset.split.group
+    groups = find_groups(where, listing, group, source.manifest()) if group else no_groups(len(listing.paths))
+    division = divide(where, listing, groups, dataset.split, dataset.limit)
+    table = _Table(
+        class_names=listing.class_names,
+        group_names=groups.names,
+        paths=[listing.paths[row] for row in division.rows],
+        labels=listing.labels[division.rows],
+        parts=division.parts,
+        group_ids=groups.ids[division.rows],
+    )
+    with whole_or_absent(output) as temporary:
+        _write(name, dataset, table, source.read(division.rows.tolist()), temporary)
+
+
+def _write(name: str, dataset: AnyDataset, table: _Table, payloads: Iterator[Payload], temporary: Path) -> None:
+    where = f"data set {name!r}"
+    size, channels = (_size(dataset), dataset.channels) if isinstance(dataset, FileDataset) else (None, None)
+    outcomes = decode_all(payloads, size, channels)
+    intake = _Intake(table.paths)
+    images = intake.accept(with_progress(outcomes, len(table.paths), f"prepare {name}"))
+    first = next(images, None)
+    if first is None:
+        intake.refuse(where, skip_unreadable=False)
+        raise DataError(f"{where}: holds no images")
+    with StoreWriter(temporary, len(table.paths), first.shape) as writer:
+        moments = _Moments(first.shape[2])
+        images = chain((first,), images)
+        while block := list(islice(images, writer.chunk_images)):
+            stacked = np.stack(block)
+            writer.add(stacked)
+            moments.add(stacked[table.parts[intake.kept[-len(block) :]] == TRAIN])
+        intake.refuse(where, isinstance(dataset, FileDataset) and dataset.skip_unreadable)
+        _finish(name, dataset, table.take(intake.kept), intake.unreadable, moments, writer)
+
+
+def _finish(
+    name: str,
+    dataset: AnyDataset,
+    table: _Table,
+    unreadable: dict[str, str],
+    moments: _Moments,
+    writer: StoreWriter,
+) -> None:
+    where = f"data set {name!r}"
+    # Left-out images may have been the last of a class.
+    check_division(where, table.class_names, table.labels, table.parts, table.group_ids, table.group_names)
+    mean, std = moments.mean_and_std()
+    writer.finish(
+        {
+            "dataset": name,
+            "declaration": dataset.model_dump_json(),
+            "created_by": json.dumps(_versions()),
+        },
+        {"labels": table.labels, "split": table.parts, "group": table.group_ids, "mean": mean, "std": std},
+        {
+            "class_names": list(table.class_names),
+            "group_names": list(table.group_names),
+            "source": table.paths,
+            "skipped": list(unreadable),
+            "skipped_reason": list(unreadable.values()),
+        },
+    )
+
+
+class _Intake:
+    """Sorts decoded images: those of the first one's shape pass, of the others only the paths are kept."""
+
+    def __init__(self, paths: list[str]) -> None:
+        self._paths = paths
+        self._shape: tuple[int, ...] = ()
+        self.kept: list[int] = []
+        self.unreadable: dict[str, str] = {}
+        self._other_size: dict[str, str] = {}
+
+    def accept(self, outcomes: Iterable[Outcome]) -> Iterator[Image]:
+        for position, (path, outcome) in enumerate(zip(self._paths, outcomes, strict=True)):
+            if isinstance(outcome, str):
+                self.unreadable[path] = outcome
+                continue
+            self._shape = self._shape or outcome.shape
+            if outcome.shape == self._shape:
+                self.kept.append(position)
+                yield outcome
+            else:
+                self._other_size[path] = "{} x {}".format(*outcome.shape[:2])
+
+    def refuse(self, where: str, skip_unreadable: bool) -> None:
+        if self.unreadable and not skip_unreadable:
+            lines = (f"  {path}: {reason}" for path, reason in self.unreadable.items())
+            raise DataError(
+                f"{where}: {len(self.unreadable)} of {len(self._paths)} images cannot be decoded; mend or remove them, "
+                "or set `skip_unreadable: true`:\n" + "\n".join(lines)
+            )
+        if self._other_size:
+            others = some([f"{path} ({size})" for path, size in self._other_size.items()])
+            raise DataError(
+                f"{where}: {len(self._other_size)} of {len(self._paths)} images have another height x width than the "
+                f"first, {self._paths[self.kept[0]]} ({self._shape[0]} x {self._shape[1]}): {others}; "
+                "set `image_size` to resize all"
+            )
+        if self.unreadable:
+            LOG.warning(
+                "%s: left out %d of %d images that cannot be decoded; the store lists them",
+                where,
+                len(self.unreadable),
+                len(self._paths),
+            )
+
+
+class _Moments:
+    """Mean and standard deviation per channel from sums of whole numbers: exact, whatever the order of images."""
+
+    def __init__(self, n_channels: int) -> None:
+        self._n_pixels = 0
+        self._sums = [0] * n_channels
+        self._squares = [0] * n_channels
+
+    def add(self, images: NDArray[np.uint8]) -> None:
+        self._n_pixels += math.prod(images.shape[:3])
+        squares = np.square(images, dtype=np.uint16)
+        for channel, (total, square) in enumerate(
+            zip(images.sum((0, 1, 2), dtype=np.uint64), squares.sum((0, 1, 2), dtype=np.uint64), strict=True)
+        ):
+            self._sums[channel] += int(total)
+            self._squares[channel] += int(square)
+
+    def mean_and_std(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Both (C,), in units of 0 to 1."""
+        n = self._n_pixels
+        variances = [n * square - total**2 for total, square in zip(self._sums, self._squares, strict=True)]
+        mean = [total / (n * 255) for total in self._sums]
+        std = [math.sqrt(variance) / (n * 255) for variance in variances]
+        return np.array(mean), np.array(std)
+
+
+def _size(dataset: FileDataset) -> tuple[int, int] | None:
+    size = dataset.image_size
+    return (size, size) if isinstance(size, int) else size
+
+
+def _versions() -> dict[str, str]:
+    """The versions of those that took part."""
+    return {module: sys.modules[module].__version__ for module in MODULES if module in sys.modules}
