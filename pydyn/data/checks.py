@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +66,21 @@ def arrange_folder(where: str, dataset: FolderDataset, data_root: Path) -> Arran
     for path, is_folder in _walk(str(root), ""):
         (folders if is_folder else files).append(path)
     return arrange(f"{where}: {root}", sorted(files), folders, given=dataset.split.method == "given")
+
+
+def source_state(dataset: AnyDataset, data_root: Path) -> str:
+    """A digest that changes when files of a folder come, go or are written: 16 hex digits, empty for other sources.
+
+    For a workflow, which sees by itself whether an archive is newer than what was made from it, but not a folder.
+    """
+    if not isinstance(dataset, FolderDataset):
+        return ""
+    root = dataset.resolve(data_root)
+    digest = hashlib.sha256()
+    for path in sorted(path for path, is_folder in _walk(str(root), "") if not is_folder):
+        status = (root / path).stat()
+        digest.update(os.fsencode(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n"))
+    return digest.hexdigest()[:16]
 
 
 def torchvision_root(data_root: Path) -> Path:

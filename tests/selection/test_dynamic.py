@@ -145,7 +145,7 @@ def test_the_first_subset_is_uniform():
     ],
 )
 def test_wrong_parameters_are_refused_by_name_and_value(parameters, message):
-    with pytest.raises(ValueError) as error:  # noqa: PT011 (the message is looked at below)
+    with pytest.raises(ValueError) as error:
         Dynamic(**parameters)
     assert message in str(error.value)
 

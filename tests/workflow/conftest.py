@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -30,20 +31,27 @@ class Workflow:
         return subprocess.run(
             self.command(*arguments, tool=tool),
             cwd=self.folder,
-            env=environment(),
+            env=ENVIRONMENT,
             capture_output=True,
             text=True,
             timeout=600,
             check=False,
         )
 
+    def start(self) -> subprocess.Popen[bytes]:
+        """`pydyn reproduce` in a process group of its own, to be killed."""
+        return subprocess.Popen(
+            self.command(tool="reproduce"),
+            cwd=self.folder,
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
     def change(self, **changes) -> None:
         """Lay something over the preset."""
         (self.folder / "changes.yaml").write_text(yaml.safe_dump(changes))
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def copy_workflow(folder: Path) -> Workflow:

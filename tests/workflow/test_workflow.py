@@ -9,6 +9,7 @@ import time
 from html.parser import HTMLParser
 
 import pandas as pd
+import psutil
 import pytest
 
 from pydyn.config.main import load
@@ -113,42 +114,52 @@ def test_a_report_that_was_deleted_is_written_again_without_training(copied):
     assert (copied.results / "report" / "index.html").exists()
 
 
-def test_after_kill_9_of_snakemake_and_its_training_the_same_command_finishes(workflow):
-    # Long enough to be caught in the middle: one job with short Runs first and a long one behind them.
-    workflow.change(
-        chunk_images=1_000_000,
-        dynamic={"epochs": 60, "protocols": ["paper"], "grid": None, "comparison": {"replicates": 1}},
-    )
-    process = subprocess.Popen(
-        workflow.command(tool="reproduce"),
-        cwd=workflow.folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def start_long(workflow):
+    """Start a workflow of one job with four Runs, long enough to be killed in the middle; wait until the first is complete."""
+    trials = [{"strategy": {"name": "full"}}, {"strategy": {"name": "fixed", "alpha": 0.5}}]
+    changes = {"epochs": 40, "protocols": ["paper"], "grid": None, "comparison": {"replicates": 2, "trials": trials}}
+    workflow.change(chunk_images=1_000_000, dynamic=changes)
+    process = workflow.start()
     runs = runs_of(workflow)
-    last = max(runs, key=lambda run: run.epochs)
-    others = [run for run in runs if run != last]
-    first = runs[0].directory(workflow.results) / "summary.json"
     deadline = time.monotonic() + 300
-    while not first.exists():
+    while not (runs[0].directory(workflow.results) / "summary.json").exists():
         assert process.poll() is None, "ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not all((run.directory(workflow.results) / "summary.json").exists() for run in runs)
+    return process, runs
+
+
+def is_complete(workflow, run):
+    return (run.directory(workflow.results) / "summary.json").exists()
+
+
+@pytest.mark.parametrize("killed", ["the training process", "Snakemake alone", "all of them"])
+def test_after_a_kill_9_the_same_command_finishes_and_trains_nothing_twice(workflow, killed):
+    process, runs = start_long(workflow)
+    snakemake = next(child for child in psutil.Process(process.pid).children() if "snakemake" in child.cmdline())
+    if killed == "the training process":
+        training = [child for child in snakemake.children(recursive=True) if "train" in child.cmdline()]
+        training[-1].kill()
+        assert process.wait(timeout=60) != 0
+    elif killed == "Snakemake alone":
+        snakemake.kill()
+        process.wait(timeout=60)
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     assert not list((workflow.results / "dynamic" / "chunks").glob("*.json"))
-    complete = {run.id: run for run in runs if (run.directory(workflow.results) / "summary.json").exists()}
-    before = summaries(workflow, complete.values())
-    assert others
+    complete = [run for run in runs if is_complete(workflow, run)]
+    assert len(complete) < len(runs)
+    before = summaries(workflow, complete)
 
     done = workflow.run(tool="reproduce")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert summaries(workflow, complete.values()) == before
-    assert all((run.directory(workflow.results) / "summary.json").exists() for run in runs)
+    after = summaries(workflow, runs)
+    assert {run_id: after[run_id] for run_id in before} == before
     assert (workflow.results / "report" / "index.html").exists()
+    # An orphaned job is waited for, so that it finishes all Runs itself; otherwise the one that was cut short goes on.
+    assert not (workflow.results / "dynamic" / "superseded").exists()
+    assert not [path for path in files_of(workflow) if "pydyn-part" in path.name]
 
 
 def test_a_killed_snakemake_whose_job_lives_on_is_waited_for(workflow):

@@ -9,8 +9,11 @@ from snakemake.utils import validate
 
 # Rules call `pydyn` of the environment that Snakemake itself runs in, also where a job starts in a bare shell. Not by its path
 # in the rules: a changed command would re-run everything.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+os.environ["PATH"] = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+)
 
+from pydyn.data.checks import source_state
 from pydyn.errors import PydynError
 from pydyn.plan import make_plan
 from pydyn.provenance import code_digest
@@ -35,11 +38,11 @@ USES_GPU = PLAN.config.device == "cuda" or (
 rule config:
     output:
         CONFIG,
-    params:
-        resolved=json.dumps(config, indent=2),
     log:
         f"{RESULTS}/logs/config.log",
     localrule: True
+    params:
+        resolved=json.dumps(config, indent=2),
     message:
         "Writing the resolved configuration"
     shell:

@@ -1,5 +1,5 @@
 def source_files(wildcards):
-    """An archive is an input; folders and downloads are looked at by the job."""
+    """An archive is an input; of a folder the rule's params hold the state."""
     dataset = PLAN.config.datasets[wildcards.dataset]
     if dataset.source == "archive":
         return dataset.resolve(Path(PLAN.config.data_root)).as_posix()
@@ -12,11 +12,6 @@ rule prepare:
         source=source_files,
     output:
         store=f"{RESULTS}/data/{{dataset}}.h5",
-    params:
-        declaration=lambda wildcards: PLAN.config.datasets[
-            wildcards.dataset
-        ].model_dump_json(),
-        code=code_digest("pydyn.data.prepare"),
     log:
         f"{RESULTS}/logs/prepare/{{dataset}}.log",
     benchmark:
@@ -24,6 +19,14 @@ rule prepare:
     threads: 2
     resources:
         mem_mb=1000,
+    params:
+        declaration=lambda wildcards: PLAN.config.datasets[
+            wildcards.dataset
+        ].model_dump_json(),
+        state=lambda wildcards: source_state(
+            PLAN.config.datasets[wildcards.dataset], Path(PLAN.config.data_root)
+        ),
+        code=code_digest("pydyn.data.prepare"),
     message:
         "Bringing data set {wildcards.dataset} into an image store"
     shell:

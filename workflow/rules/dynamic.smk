@@ -9,12 +9,6 @@ rule train_dynamic:
         store=lambda wildcards: PLAN.store(CHUNKS[wildcards.chunk].dataset),
     output:
         done=f"{RESULTS}/dynamic/chunks/{{chunk}}.json",
-    params:
-        runs=lambda wildcards: [
-            f"--run={run.id}" for run in CHUNKS[wildcards.chunk].runs
-        ],
-        digests=lambda wildcards: [run.digest for run in CHUNKS[wildcards.chunk].runs],
-        code=code_digest("pydyn.training.execute"),
     log:
         f"{RESULTS}/logs/dynamic/{{chunk}}.log",
     benchmark:
@@ -23,6 +17,12 @@ rule train_dynamic:
     resources:
         mem_mb=3000,
         gpu=int(USES_GPU),
+    params:
+        runs=lambda wildcards: [
+            f"--run={run.id}" for run in CHUNKS[wildcards.chunk].runs
+        ],
+        digests=lambda wildcards: [run.digest for run in CHUNKS[wildcards.chunk].runs],
+        code=code_digest("pydyn.training.execute"),
     message:
         "Training {wildcards.chunk}"
     shell:

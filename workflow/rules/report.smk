@@ -15,14 +15,14 @@ rule report:
         page=REPORT,
         tables=directory(f"{RESULTS}/report/tables"),
         figures=directory(f"{RESULTS}/report/figures"),
-    params:
-        code=code_digest("pydyn.report.page"),
     log:
         f"{RESULTS}/logs/report.log",
     benchmark:
         f"{RESULTS}/benchmarks/report.tsv"
     resources:
         mem_mb=1000,
+    params:
+        code=code_digest("pydyn.report.page"),
     message:
         "Writing the report"
     shell:
