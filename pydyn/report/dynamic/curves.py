@@ -1,0 +1,128 @@
+"""Curves of the study `dynamic`: by epoch, by images trained, by seconds."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from pydyn.report.dynamic.names import PROTOCOLS
+from pydyn.report.figures import (
+    COLOURS,
+    PAGE_WIDTH,
+    Drawing,
+    finish,
+    frame_epochs,
+    line_style,
+    mean_and_band,
+    style,
+)
+from pydyn.report.results import Replicates, StudyResults
+from pydyn.training.history import Epoch
+
+# Characters over a panel of half the page.
+TITLE_WIDTH = 44
+# Inches that panels may take together on an A4 page.
+TALLEST = 9.0
+
+TRAIN = {"color": COLOURS[1], "linestyle": "--", "label": "training images"}
+VALIDATION = {"color": COLOURS[2], "linestyle": "-", "label": "validation images"}
+
+
+def train_accuracy(epoch: Epoch) -> float:
+    """In percent."""
+    return 100 * epoch.train_accuracy
+
+
+def validation_accuracy(epoch: Epoch) -> float:
+    """In percent."""
+    return 100 * epoch.validation_accuracy
+
+
+def epoch_drawing(rows: Sequence[Replicates], names: Sequence[str], protocol: str) -> Drawing:
+    """Figures 8 to 11: a row of panels for each strategy, as measured and with elitism."""
+    with style():
+        figure = Figure(figsize=(PAGE_WIDTH, 0.55 + min(1.55, TALLEST / len(rows)) * len(rows)))
+        axes = figure.subplots(len(rows), 2, sharex="row", sharey=True, squeeze=False)
+        for pair, row, name in zip(axes, rows, names, strict=True):
+            for axis, elitism in zip(pair, (False, True), strict=True):
+                _epoch_panel(axis, row, elitism)
+                axis.set_title("with elitism" if elitism else textwrap.fill(name, TITLE_WIDTH))
+            pair[0].set_ylabel("accuracy, %")
+        for axis in axes[-1]:
+            axis.set_xlabel("epoch")
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+        caption = (
+            f"Accuracy by epoch, {PROTOCOLS[protocol]} (the papers' figures 8 to 11). Line: mean over the seeds; "
+            "band: minimum to maximum. Elitism keeps the best so far. Training accuracy is of the epoch's images while "
+            "the weights change."
+        )
+        return finish(f"dynamic-curves-{protocol}", caption, figure)
+
+
+def _epoch_panel(axis: Axes, row: Replicates, elitism: bool) -> None:
+    epochs = np.arange(1, row.run.epochs + 1, dtype=np.float64)
+    for value, line in ((train_accuracy, TRAIN), (validation_accuracy, VALIDATION)):
+        curves = row.curves(value)
+        mean_and_band(axis, epochs, np.maximum.accumulate(curves, axis=1) if elitism else curves, "range", **line)
+    frame_epochs(axis, row.run.epochs)
+
+
+def cost_drawing(results: StudyResults, rows: Sequence[Replicates], names: Sequence[str], protocol: str) -> Drawing:
+    """Best accuracy so far against what it took."""
+    with style():
+        figure = Figure(figsize=(PAGE_WIDTH, 3.1 + 0.18 * ((len(rows) + 1) // 2)))
+        by_images, by_seconds = figure.subplots(1, 2, sharey=True)
+        for row, name in zip(rows, names, strict=True):
+            best = np.maximum.accumulate(row.curves(validation_accuracy), axis=1)
+            line = {**_line(results, row), "label": name}
+            images = row.curves(lambda epoch: epoch.images_trained).mean(axis=0)
+            spent = row.curves(lambda epoch: epoch.seconds_train + epoch.seconds_evaluate + epoch.seconds_select)
+            by_images.plot(images, best.mean(axis=0), **line)
+            by_seconds.plot(np.cumsum(spent, axis=1).mean(axis=0), best.mean(axis=0), **line)
+        by_images.set_xlabel("images trained")
+        by_images.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        by_images.xaxis.set_major_locator(MaxNLocator(5))
+        by_seconds.set_xlabel("seconds")
+        by_images.set_ylabel("best validation accuracy so far, %")
+        for axis in (by_images, by_seconds):
+            axis.set_xlim(left=0)
+        figure.legend(*by_images.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        caption = (
+            "Best validation accuracy so far against images trained (repeats counted) and against seconds of training, "
+            f"evaluation and selection, {PROTOCOLS[protocol]}: means over the seeds. "
+            "Their spread is in the curves by epoch."
+        )
+        return finish(f"dynamic-efficiency-{protocol}", caption, figure)
+
+
+def spread_drawing(results: StudyResults, rows: Sequence[Replicates], names: Sequence[str], protocol: str) -> Drawing:
+    """Figure 12: mean and standard deviation by epoch, all strategies in one panel."""
+    with style():
+        figure = Figure(figsize=(PAGE_WIDTH, 3.4))
+        axis = figure.subplots()
+        for row, name in zip(rows, names, strict=True):
+            epochs = np.arange(1, row.run.epochs + 1, dtype=np.float64)
+            mean_and_band(axis, epochs, row.curves(validation_accuracy), "std", **_line(results, row), label=name)
+        frame_epochs(axis, max(row.run.epochs for row in rows))
+        axis.set_xlabel("epoch")
+        axis.set_ylabel("validation accuracy, %")
+        axis.legend(loc="lower right")
+        caption = (
+            f"Validation accuracy by epoch, {PROTOCOLS[protocol]} (the papers' figure 12). "
+            "Line: mean over the seeds; band: one standard deviation around it."
+        )
+        return finish(f"dynamic-robustness-{protocol}", caption, figure)
+
+
+def _line(results: StudyResults, row: Replicates) -> dict[str, Any]:
+    """A strategy has one line in all drawings."""
+    known = dict.fromkeys(
+        (result.run.strategy, result.run.epochs)
+        for experiment in ("comparison", "robustness")
+        for result in results.experiments.get(experiment, [])
+    )
+    return line_style(list(known).index((row.run.strategy, row.run.epochs)))

@@ -1,0 +1,110 @@
+"""Experiments 3 and 4: replicates (figure 12) and augmentation (table 5, figure 13)."""
+
+from typing import Any
+
+import pandas as pd
+
+from pydyn.report import published
+from pydyn.report.blocks import Block, Heading, Paragraph
+from pydyn.report.dynamic.curves import spread_drawing
+from pydyn.report.dynamic.names import PROTOCOLS, published_row, row_names
+from pydyn.report.published import PAPERS
+from pydyn.report.results import StudyResults, accuracy_percent
+from pydyn.report.tables import (
+    NONE,
+    Cell,
+    Table,
+    capitalised,
+    label,
+    listing,
+    missing,
+    number,
+    seconds,
+    spread,
+    with_interval,
+)
+
+
+def blocks(results: StudyResults) -> list[Block]:
+    """A table and a drawing for each protocol."""
+    found: list[Block] = [Paragraph("The same trainings from several seeds: how far apart replicates end.")]
+    for protocol in dict.fromkeys(result.run.protocol for result in results.experiments["robustness"]):
+        rows = results.replicates("robustness", protocol)
+        names = row_names(rows, results.data)
+        found += [
+            Heading(capitalised(PROTOCOLS[protocol])),
+            _table(results, protocol),
+            spread_drawing(results, rows, names, protocol),
+        ]
+    return found
+
+
+def _table(results: StudyResults, protocol: str) -> Table:
+    rows = results.replicates("robustness", protocol)
+    records = []
+    for row, name in zip(rows, row_names(rows, results.data), strict=True):
+        maxima = [100 * result.summary.accuracy.best_validation for result in row.results]
+        record: dict[str, Any] = {
+            "strategy": name,
+            "setting": row.run.setting,
+            "epochs": row.run.epochs,
+            "n": len(maxima),
+        }
+        record |= spread("maximum_percent", row.estimate(lambda summary: 100 * summary.accuracy.best_validation))
+        record |= {"maximum_percent_lowest": min(maxima), "maximum_percent_highest": max(maxima)}
+        record |= spread("accuracy_percent", row.estimate(accuracy_percent))
+        figure = published_row("a", row.run.strategy, results.data, replicated=True)
+        records.append(record | {"published_a_mean_of_20_maxima": figure.accuracy_percent if figure else None})
+    columns = {
+        "strategy": lambda row: label(row.strategy),
+        "epochs": lambda row: Cell(number(row.epochs)),
+        "n": lambda row: Cell(number(row.n)),
+        "mean of maxima": lambda row: Cell(
+            with_interval(row.maximum_percent_mean, row.maximum_percent_half_width_95, 2)
+        ),
+        "std": lambda row: Cell(number(row.maximum_percent_std, 2)),
+        "lowest to highest": lambda row: Cell(f"{row.maximum_percent_lowest:.2f} to {row.maximum_percent_highest:.2f}"),
+        "reported": lambda row: Cell(with_interval(row.accuracy_percent_mean, row.accuracy_percent_half_width_95, 2)),
+        "paper a": lambda row: (
+            missing(NONE)
+            if pd.isna(row.published_a_mean_of_20_maxima)
+            else Cell(number(row.published_a_mean_of_20_maxima, 2), "figure 12, 80 epochs")
+        ),
+    }
+    caption = (
+        f"Maximum over epochs of the validation accuracy in percent, {PROTOCOLS[protocol]}: mean ± half-width of the "
+        "95 % interval over the replicates, and the accuracy that the protocol reports. "
+        f"Published: {published.DATASET}, 20 replicates."
+    )
+    return listing(f"dynamic-robustness-{protocol}", caption, pd.DataFrame(records), columns)
+
+
+def augmentation_blocks() -> list[Block]:
+    """The published figures of an experiment that is not run."""
+    rows = {"full pool": (1.0, False), "fixed half": (0.5, False), "dynamic half": (0.5, True)}
+    records: list[dict[str, Any]] = []
+    for name, (part, dynamic) in rows.items():
+        record: dict[str, Any] = {"strategy": name, "n": 0}
+        for paper in PAPERS:
+            figure = published.comparison(paper, part, augmentation=True, dynamic=dynamic)[0]
+            record[f"published_{paper}_accuracy_percent"] = figure.accuracy_percent
+            record[f"published_{paper}_seconds_gtx1070"] = figure.seconds
+        records.append(record)
+    columns = {
+        "strategy, with augmentation": lambda row: label(row.strategy),
+        "measured": lambda row: missing(),
+        "paper a": lambda row: Cell(number(row.published_a_accuracy_percent, 2)),
+        "paper b": lambda row: Cell(number(row.published_b_accuracy_percent, 2)),
+        "paper\u00a0a,\u00a0s": lambda row: Cell(seconds(row.published_a_seconds_gtx1070)),
+        "paper\u00a0b,\u00a0s": lambda row: Cell(seconds(row.published_b_seconds_gtx1070)),
+    }
+    caption = (
+        f"Accuracy in percent and seconds with augmentation, as published: {published.DATASET}, {published.DEVICE}, "
+        "20 replicates."
+    )
+    return [
+        Paragraph(
+            "Table 5 and figure 13 of the papers: training with augmented images. This report holds no such trainings."
+        ),
+        listing("dynamic-augmentation", caption, pd.DataFrame(records), columns),
+    ]

@@ -1,0 +1,78 @@
+"""The page: from files of results to one HTML file, with every table and drawing in files beside it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from pydyn.config.main import Config
+from pydyn.files import whole_or_absent, write_text
+from pydyn.report.blocks import Section, StudyReport
+from pydyn.report.dynamic import study as dynamic
+from pydyn.report.figures import Drawing
+from pydyn.report.results import StudyResults, read_study
+from pydyn.report.sections import data_section, provenance_section, runs_section
+from pydyn.report.tables import Table
+
+# What each study puts on the page. A new study is a function in a module of its own and a line here.
+REPORTS: dict[str, Callable[[StudyResults], StudyReport]] = {
+    "dynamic": dynamic.report,
+}
+
+
+def write_report(config: Config, results: Path, output: Path, progress: Callable[[str], None] = print) -> None:
+    """Write the page of all studies of a configuration, and before it the files beside it: `tables/*.csv`, `figures/*`.
+
+    Args:
+        config: what was run.
+        results: the folder that holds `data/` and the studies' Runs.
+        output: the page's file.
+        progress: called with a line for each step.
+
+    Raises:
+        DataError: an image store is missing or broken.
+        RunError: a Run is missing, incomplete or of another configuration.
+    """
+    studies = [read_study(config, name, results) for name in dict.fromkeys(config.studies)]
+    progress(f"read {sum(len(study.results) for study in studies)} Runs from {results}")
+    reports = [REPORTS[study.name](study) for study in studies]
+    sections = list(_sections(config, studies, reports))
+    tables, drawings = _write_files(sections, output.parent)
+    write_text(output, render(reports, sections))
+    progress(f"wrote {output}, {tables} tables and {drawings} figures beside it")
+
+
+def render(reports: Sequence[StudyReport], sections: Sequence[Section]) -> str:
+    """The page as HTML that needs no other file."""
+    environment = Environment(
+        loader=PackageLoader("pydyn.report"),
+        autoescape=select_autoescape(["html.j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # Drawings are our own, and the one thing on the page that is markup already.
+    environment.filters["markup"] = Markup
+    return environment.get_template("page.html.j2").render(reports=reports, sections=sections)
+
+
+def _sections(config: Config, studies: Sequence[StudyResults], reports: Sequence[StudyReport]) -> Iterator[Section]:
+    yield data_section({study.data.name: study.data for study in studies}.values())
+    for report in reports:
+        yield from report.sections
+    yield runs_section([result for study in studies for result in study.results])
+    yield provenance_section(config, studies)
+
+
+def _write_files(sections: Sequence[Section], folder: Path) -> tuple[int, int]:
+    blocks = [block for section in sections for block in section.blocks]
+    tables = [block for block in blocks if isinstance(block, Table)]
+    drawings = [block for block in blocks if isinstance(block, Drawing)]
+    for table in tables:
+        write_text(folder / "tables" / f"{table.name}.csv", table.data.to_csv(index=False, lineterminator="\n"))
+    for drawing in drawings:
+        write_text(folder / "figures" / f"{drawing.name}.svg", drawing.svg_file)
+        with whole_or_absent(folder / "figures" / f"{drawing.name}.png") as temporary:
+            temporary.write_bytes(drawing.png)
+    return len(tables), len(drawings)

@@ -1,0 +1,102 @@
+"""The figures that the sources of the studies published, as they stand in `reference/*.csv`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Literal
+
+import pandas as pd
+
+Paper = Literal["a", "b"]
+PAPERS: tuple[Paper, ...] = ("a", "b")
+
+# The scale of the two papers on Dynamic Training.
+DATASET = "CIFAR-10"
+POOL = 50_000
+TEST = 10_000
+EPOCHS = 200
+GAMMA = 0.97
+BETA = 0.7
+DEVICE = "GTX 1070"
+_CLASSES = frozenset(["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"])
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One published result."""
+
+    accuracy_percent: float
+    seconds: float | None
+    """On a GTX 1070; None where the paper gives none."""
+    epochs: int | None
+    place: str
+    """The table or figure of the paper."""
+
+
+def is_dataset(class_names: Iterable[str]) -> bool:
+    """Whether these are the classes of the published data set, whatever the data set is called here."""
+    return {name.lower() for name in class_names} == _CLASSES
+
+
+@lru_cache
+def grid(paper: Paper) -> dict[tuple[float, float], Figure]:
+    """Tables 2 and 3, by (share of the pool, beta)."""
+    rows = _read(f"dynamic_{paper}_grid.csv").itertuples()
+    return {
+        (round(row.alpha / POOL, 3), row.beta): Figure(row.accuracy_percent, row.seconds_gtx1070, EPOCHS, "tables 2, 3")
+        for row in rows
+    }
+
+
+def full(paper: Paper) -> Figure:
+    """Typical training on the whole pool (table 4)."""
+    return comparison(paper, share=1.0)[0]
+
+
+def comparison(
+    paper: Paper,
+    share: float,
+    variant: Literal["base", "best-set"] | None = None,
+    augmentation: bool = False,
+    dynamic: bool | None = None,
+) -> list[Figure]:
+    """Rows of tables 4 and 5 and of figures 11 and 12, in the order of the file.
+
+    Args:
+        paper: which paper.
+        share: of the pool that an epoch trains on.
+        variant: the scheme of Dynamic Training; None for rows that name none.
+        augmentation: rows with augmented images.
+        dynamic: rows with Dynamic Training; None: those that name a variant.
+    """
+    rows = _read("dynamic_comparison.csv")
+    chosen = rows[
+        (rows.source == paper)
+        & (rows.train_fraction == share)
+        & (rows.augmentation == augmentation)
+        & (rows.dynamic == (variant is not None if dynamic is None else dynamic))
+        & (rows.variant.isna() if variant is None else rows.variant == variant)
+    ]
+    return [
+        Figure(row.accuracy_percent, _value(row.seconds_gtx1070), _whole(row.epochs), _place(row.table))
+        for row in chosen.itertuples()
+    ]
+
+
+@lru_cache
+def _read(name: str) -> pd.DataFrame:
+    with resources.files("pydyn.report").joinpath("reference", name).open(encoding="utf-8") as file:
+        return pd.read_csv(file)
+
+
+def _value(number: float) -> float | None:
+    return None if pd.isna(number) else float(number)
+
+
+def _whole(number: float) -> int | None:
+    return None if pd.isna(number) else int(number)
+
+
+def _place(table: str) -> str:
+    return table.replace("fig", "figure ") if table.startswith("fig") else f"table {table}"

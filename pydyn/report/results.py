@@ -1,0 +1,185 @@
+"""Results as the report reads them: files of complete Runs, facts of image stores."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydyn.config.main import Config
+from pydyn.data.store import ImageStore
+from pydyn.errors import RunError
+from pydyn.report.statistics import Estimate, estimate
+from pydyn.studies.registry import STUDIES, runs
+from pydyn.studies.run import Run
+from pydyn.training.history import Epoch, read_history
+from pydyn.training.summary import Summary, read_summary
+
+SPLITS = ("train", "validation", "test")
+
+Value = Callable[[Summary], float]
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the report says of an image store."""
+
+    name: str
+    declaration: dict[str, Any]
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, ...]
+    """Height, width, channels."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    digest: str
+    counts: NDArray[np.int64]
+    """Images by class (rows) and split (columns, in the order of `SPLITS`)."""
+    skipped: dict[str, str]
+    """Images of the source that could not be read, and why."""
+
+    @property
+    def n_images(self) -> int:
+        """Of all splits."""
+        return int(self.counts.sum())
+
+    @property
+    def n_train(self) -> int:
+        """Training images, those included that the protocol `holdout` holds out: the pool that shares refer to."""
+        return int(self.counts[:, :2].sum())
+
+    @property
+    def n_test(self) -> int:
+        """Test images."""
+        return int(self.counts[:, 2].sum())
+
+    @property
+    def size(self) -> str:
+        """As `32 × 32, RGB`."""
+        height, width, channels = self.image_shape
+        return f"{height} × {width}, {'grey' if channels == 1 else 'RGB'}"
+
+    @property
+    def source(self) -> str:
+        """The kind of source and what it is called."""
+        kind = self.declaration.get("source", "unknown")
+        named = self.declaration.get("name") or Path(self.declaration.get("path", "")).name
+        return f"{kind} {named}" if named else f"{kind} (generated)" if kind == "shapes" else kind
+
+
+@dataclass(frozen=True)
+class Result:
+    """A complete Run with its files' content."""
+
+    run: Run
+    summary: Summary
+    history: tuple[Epoch, ...]
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """Results that differ in the seed only."""
+
+    results: tuple[Result, ...]
+
+    @property
+    def run(self) -> Run:
+        """The first of the Runs: all but the seed holds for each."""
+        return self.results[0].run
+
+    def estimate(self, value: Value) -> Estimate:
+        """Over the replicates."""
+        return estimate([value(result.summary) for result in self.results])
+
+    def by_seed(self, value: Value) -> dict[int, float]:
+        """For pairs with other replicates."""
+        return {result.run.seed: value(result.summary) for result in self.results}
+
+    def curves(self, value: Callable[[Epoch], float]) -> NDArray[np.float64]:
+        """One row per replicate, one column per epoch."""
+        return np.array([[value(epoch) for epoch in result.history] for result in self.results], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """All that one study has to report."""
+
+    config: Config
+    name: str
+    data: DataFacts
+    experiments: dict[str, list[Result]]
+
+    @cached_property
+    def results(self) -> list[Result]:
+        """Each Run once, in the order of the experiments."""
+        return list({result.run: result for listed in self.experiments.values() for result in listed}.values())
+
+    def replicates(self, experiment: str, protocol: str) -> list[Replicates]:
+        """Of one experiment under one protocol, in the order of the configuration."""
+        found: dict[str, list[Result]] = {}
+        for result in self.experiments.get(experiment, []):
+            if result.run.protocol == protocol:
+                found.setdefault(result.run.setting, []).append(result)
+        return [Replicates(tuple(results)) for results in found.values()]
+
+
+def accuracy_percent(summary: Summary) -> float:
+    """As the protocol reports it."""
+    return 100 * summary.reported_accuracy
+
+
+def last_accuracy_percent(summary: Summary) -> float:
+    """After the last epoch, on the images that the protocol reports."""
+    at_last = summary.accuracy.test_at_last
+    return 100 * (summary.accuracy.last_validation if at_last is None else at_last)
+
+
+def total_seconds(summary: Summary) -> float:
+    """Of training, evaluation and selection."""
+    return summary.seconds.total
+
+
+def read_study(config: Config, study: str, results: Path) -> StudyResults:
+    """Read a study's store and Runs. Raises DataError or RunError for what is missing, naming it and what to do."""
+    data = read_facts(getattr(config, study).dataset, results)
+    read = {run: _read_run(run, results, data) for run in runs(config, study)}
+    experiments = {name: [read[run] for run in listed] for name, listed in STUDIES[study](config).items()}
+    return StudyResults(config, study, data, experiments)
+
+
+def read_facts(name: str, results: Path) -> DataFacts:
+    """Read an image store's facts. Raises DataError if it is missing or broken."""
+    with ImageStore.open(results / "data" / f"{name}.h5") as store:
+        counts = np.zeros((len(store.class_names), len(SPLITS)), dtype=np.int64)
+        np.add.at(counts, (store.labels, store.split), 1)
+        return DataFacts(
+            name=name,
+            declaration=store.declaration,
+            class_names=store.class_names,
+            image_shape=store.image_shape,
+            mean=tuple(store.mean.tolist()),
+            std=tuple(store.std.tolist()),
+            digest=store.digest,
+            counts=counts,
+            skipped=store.skipped,
+        )
+
+
+def _read_run(run: Run, results: Path, data: DataFacts) -> Result:
+    directory = run.directory(results)
+    what_to_do = f"run `snakemake --forcerun train_{run.study}`"
+    if not (directory / "summary.json").exists():
+        raise RunError(f"Run {run.id} is not complete: {directory} has no summary.json; {what_to_do}")
+    try:
+        summary, history = read_summary(directory / "summary.json"), tuple(read_history(directory / "history.csv"))
+    except RunError as error:
+        raise RunError(f"Run {run.id} cannot be read: {error}, or {what_to_do}") from None
+    if summary.run != run:
+        raise RunError(f"Run {run.id}: {directory} holds another Run ({summary.run.id}); {what_to_do}")
+    if len(history) != run.epochs:
+        raise RunError(f"Run {run.id}: its history has {len(history)} epochs instead of {run.epochs}; {what_to_do}")
+    if summary.data != data.digest:
+        raise RunError(f"Run {run.id} was trained on other images than {data.name}.h5 holds now; {what_to_do}")
+    return Result(run, summary, history)

@@ -1,0 +1,167 @@
+"""Sections that every study shares: data, every Run, provenance."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from pydyn.config.main import Config
+from pydyn.provenance import commit, versions
+from pydyn.report.blocks import Block, Facts, Paragraph, Section, Source
+from pydyn.report.results import SPLITS, DataFacts, Result, StudyResults, accuracy_percent, last_accuracy_percent
+from pydyn.report.tables import NONE, Cell, Table, label, listing, number, seconds
+
+# More Runs than this are shown when asked for.
+MOST_OPEN = 30
+# More skipped images than this are counted, not named.
+MOST_NAMED = 5
+
+
+def data_section(datasets: Iterable[DataFacts]) -> Section:
+    """What every image store holds."""
+    blocks: list[Block] = []
+    for data in datasets:
+        blocks += [_data_table(data), Facts(_pixel_facts(data))]
+        blocks += [Paragraph(_skipped(data.skipped), warning=True)] if data.skipped else []
+    return Section("data", "Data", blocks)
+
+
+def _data_table(data: DataFacts) -> Table:
+    frame = pd.DataFrame(data.counts, columns=list(SPLITS))
+    frame.insert(0, "class", data.class_names)
+    frame["all"] = frame[list(SPLITS)].sum(axis=1)
+    frame.loc[len(frame)] = ["all classes", *frame.drop(columns="class").sum()]
+    records = frame.rename(columns={"class": "class_name", "all": "total"})
+    columns: dict[str, Callable[[Any], Cell]] = {
+        "class": lambda row: label(row.class_name),
+        **{split: partial(_count, split) for split in SPLITS},
+        "all": lambda row: Cell(number(row.total)),
+    }
+    return listing(
+        f"data-{data.name}", f"Images of {data.name} by class and split. Source: {data.source}.", records, columns
+    )
+
+
+def _count(split: str, row: Any) -> Cell:
+    return Cell(number(getattr(row, split)))
+
+
+def _pixel_facts(data: DataFacts) -> list[tuple[str, str]]:
+    return [
+        ("Images", f"{data.size}; as read from the source, without augmentation"),
+        ("Mean", ", ".join(f"{value:.4f}" for value in data.mean) + " (by channel, training split, in 0 to 1)"),
+        ("Standard deviation", ", ".join(f"{value:.4f}" for value in data.std)),
+        ("Digest", data.digest),
+    ]
+
+
+def _skipped(skipped: dict[str, str]) -> str:
+    named = "; ".join(f"{path} ({reason})" for path, reason in list(skipped.items())[:MOST_NAMED])
+    more = f"; and {len(skipped) - MOST_NAMED:,} more" if len(skipped) > MOST_NAMED else ""
+    return f"Images that could not be read and were left out, {len(skipped):,}: {named}{more}."
+
+
+def runs_section(results: Sequence[Result]) -> Section:
+    """Every training, one row each."""
+    records = [_run_record(result) for result in results]
+    columns = {
+        "Run": lambda row: label(row.run),
+        "seed": lambda row: Cell(number(row.seed)),
+        "accuracy, %": lambda row: Cell(number(row.accuracy_percent, 2)),
+        "at last epoch, %": lambda row: Cell(number(row.accuracy_at_last_epoch_percent, 2)),
+        "best epoch": lambda row: Cell(f"{row.best_epoch} of {row.epochs}"),
+        "seconds": lambda row: Cell(seconds(row.seconds_total)),
+        "sittings": lambda row: Cell(number(row.sittings)),
+    }
+    caption = (
+        "Every Run: the accuracy that its protocol reports, and how many processes worked on it "
+        "(more than one if it was resumed)."
+    )
+    return Section(
+        "runs", "Every Run", [listing("runs", caption, pd.DataFrame(records), columns, folded=len(records) > MOST_OPEN)]
+    )
+
+
+def _run_record(result: Result) -> dict[str, str | int | float | None]:
+    run, summary = result.run, result.summary
+    return {
+        "study": run.study,
+        "run": run.setting,
+        "seed": run.seed,
+        "accuracy_percent": accuracy_percent(summary),
+        "accuracy_at_last_epoch_percent": last_accuracy_percent(summary),
+        "best_validation_percent": 100 * summary.accuracy.best_validation,
+        "best_epoch": summary.accuracy.best_epoch,
+        "epochs": run.epochs,
+        "images_trained": summary.images_trained,
+        "unique_images": summary.unique_images,
+        "resamplings_1": summary.resamplings_1,
+        "resamplings_2": summary.resamplings_2,
+        "seconds_train": summary.seconds.train,
+        "seconds_evaluate": summary.seconds.evaluate,
+        "seconds_select": summary.seconds.select,
+        "seconds_total": summary.seconds.total,
+        "sittings": summary.sittings,
+        "device": summary.device,
+        "precision": summary.precision,
+        "threads": summary.threads,
+        "code": summary.code,
+        "finished": summary.finished,
+    }
+
+
+def provenance_section(config: Config, studies: Sequence[StudyResults]) -> Section:
+    """What the figures were made with."""
+    results = [result for study in studies for result in study.results]
+    summaries = [result.summary for result in results]
+    items = [
+        ("Commit", f"{commit()} (when this page was written)"),
+        ("Page written", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
+        ("Runs finished", f"{min(s.finished for s in summaries)} to {max(s.finished for s in summaries)}"),
+        ("Code of the Runs", _counted(s.code for s in summaries)),
+        ("Devices", _counted(s.device for s in summaries)),
+        ("Precision", _counted(s.precision for s in summaries)),
+        ("Threads", _counted(str(s.threads) for s in summaries)),
+        *((f"Data {study.data.name}", study.data.digest) for study in {s.data.name: s for s in studies}.values()),
+    ]
+    blocks: list[Block] = [Facts(items), _versions_table(results)]
+    if len({s.code for s in summaries}) > 1:
+        blocks.append(
+            Paragraph("Not all Runs were trained by the same code: see the column code of runs.csv.", warning=True)
+        )
+    if len({s.device for s in summaries}) > 1:
+        blocks.append(Paragraph("Runs were trained on different devices: their seconds do not compare.", warning=True))
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return Section("provenance", "Provenance", [*blocks, Source("Configuration", text)])
+
+
+def _versions_table(results: Sequence[Result]) -> Table:
+    now = versions()
+    names = list(dict.fromkeys([*now, *(name for result in results for name in result.summary.versions)]))
+    records = [
+        {
+            "library": name,
+            "of_the_runs": ", ".join(sorted({r.summary.versions[name] for r in results if name in r.summary.versions})),
+            "of_this_page": now.get(name, ""),
+        }
+        for name in names
+    ]
+    columns = {
+        "library": lambda row: label(row.library),
+        "when the Runs were trained": lambda row: label(row.of_the_runs or NONE),
+        "when this page was written": lambda row: label(row.of_this_page or NONE),
+    }
+    return listing("versions", "Versions.", pd.DataFrame(records), columns)
+
+
+def _counted(values: Iterable[str]) -> str:
+    counts = Counter(values)
+    return (
+        next(iter(counts))
+        if len(counts) == 1
+        else ", ".join(f"{value} ({count} Runs)" for value, count in counts.items())
+    )

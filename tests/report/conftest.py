@@ -1,0 +1,198 @@
+"""Synthetic results, written with the writers that real ones are written with."""
+
+import json
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pydyn.config.main import Config, overlay, parse
+from pydyn.data.store import StoreWriter
+from pydyn.report.results import read_facts
+from pydyn.studies.registry import runs
+from pydyn.studies.run import Run
+from pydyn.training.history import Epoch, History
+from pydyn.training.summary import Accuracy, Seconds, Summary, write_summary
+
+CLASSES = ["ellipse", "rectangle", "triangle"]
+TRIALS = [
+    {"strategy": {"name": "full"}},
+    {"strategy": {"name": "fixed", "alpha": 0.5}},
+    {"strategy": {"name": "dynamic", "scheme": "base", "alpha": 0.5, "beta": 0.7, "gamma": 0.97}},
+    {"strategy": {"name": "dynamic", "scheme": "best-set", "alpha": 0.5, "beta": 0.7, "gamma": 0.97}},
+]
+BASE: dict[str, Any] = {
+    "studies": ["dynamic"],
+    "datasets": {"figures": {"source": "shapes", "train": 120, "test": 60}},
+    "dynamic": {"dataset": "figures", "epochs": 8, "batch_size": 64},
+}
+PARTS: dict[str, Any] = {
+    "grid": {"dynamic": {"grid": {"alpha": [0.3, 60], "beta": [0.3, 0.7], "replicates": 2}}},
+    "comparison": {"dynamic": {"comparison": {"trials": TRIALS, "replicates": 3}}},
+    "single comparison": {"dynamic": {"comparison": {"trials": TRIALS}}},
+    "robustness": {"dynamic": {"robustness": {"trials": [TRIALS[0], TRIALS[3]], "replicates": 4}}},
+    "both protocols": {"dynamic": {"protocols": ["paper", "holdout"]}},
+}
+
+
+def configure(*parts: str | dict[str, Any]) -> Config:
+    """The base configuration with parts laid over it, by name or as they are."""
+    raw = BASE
+    for part in parts:
+        raw = overlay(raw, PARTS[part] if isinstance(part, str) else part)
+    return parse(raw)
+
+
+def write_store(
+    results: Path, name: str = "figures", classes: list[str] = CLASSES, skipped: dict[str, str] | None = None
+) -> None:
+    """108 train, 12 validation, 60 test images, classes in turn."""
+    path = results / "data" / f"{name}.h5"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    split = np.repeat([0, 1, 2], [108, 12, 60])
+    skipped = skipped or {}
+    with StoreWriter(path, 180, (8, 8, 1)) as writer:
+        writer.add(np.zeros((180, 8, 8, 1), np.uint8))
+        writer.finish(
+            {"dataset": name, "declaration": json.dumps({"source": "shapes"}), "created_by": "{}"},
+            {
+                "labels": np.arange(180) % len(classes),
+                "split": split,
+                "group": np.full(180, -1),
+                "mean": np.array([0.25]),
+                "std": np.array([0.125]),
+            },
+            {
+                "class_names": classes,
+                "group_names": [],
+                "source": [str(i) for i in range(180)],
+                "skipped": list(skipped),
+                "skipped_reason": list(skipped.values()),
+            },
+        )
+
+
+def write_run(results: Path, run: Run, data: str, n_train: int = 120) -> Summary:
+    """A Run whose accuracies rise to a level of its strategy, with noise of its seed."""
+    level = {"full": 0.9, "fixed": 0.8}.get(run.strategy.name, 0.86) + 0.02 * len(run.strategy.label) / 30
+    draw = np.random.default_rng([run.seed, len(run.id), sum(run.id.encode())])
+    size = run.strategy.subset_size(n_train - 12 if run.protocol == "holdout" else n_train)
+    resamples = getattr(run.strategy, "delta", 0) > 0
+    rise = 1 - np.exp(-np.arange(1, run.epochs + 1) * 4 / run.epochs)
+    validation = np.round(np.clip(level * rise + draw.normal(0, 0.015, run.epochs), 0, 1), 4)
+    rows = [
+        Epoch(
+            epoch=epoch,
+            train_loss=1 / epoch,
+            train_accuracy=min(1.0, float(validation[epoch - 1]) * 1.05),
+            validation_loss=1.1 / epoch,
+            validation_accuracy=float(validation[epoch - 1]),
+            subset_size=size,
+            images_trained=epoch * size,
+            unique_images=min(n_train, size + 5 * epoch if resamples else size),
+            resampling="I" if epoch % 3 == 0 else "none",
+            replaced=0,
+            beta=0.0,
+            seconds_train=size / 500 + float(draw.uniform(0, 0.01)),
+            seconds_evaluate=0.05,
+            seconds_select=0.001,
+        )
+        for epoch in range(1, run.epochs + 1)
+    ]
+    holdout = run.protocol == "holdout"
+    summary = Summary(
+        run=run,
+        fingerprint="f" * 16,
+        code="c" * 16,
+        data=data,
+        accuracy=Accuracy(
+            best_validation=float(validation.max()),
+            best_epoch=int(validation.argmax()) + 1,
+            last_validation=float(validation[-1]),
+            test_at_last=float(validation[-1]) - 0.013 if holdout else None,
+            test_at_best=float(validation.max()) - 0.011 if holdout else None,
+        ),
+        seconds=Seconds(
+            sum(r.seconds_train for r in rows),
+            sum(r.seconds_evaluate for r in rows),
+            sum(r.seconds_select for r in rows),
+        ),
+        n_pool=108 if holdout else 120,
+        n_validation=12 if holdout else 60,
+        n_test=60 if holdout else 0,
+        n_parameters=12345,
+        images_trained=rows[-1].images_trained,
+        unique_images=rows[-1].unique_images,
+        resamplings_1=2 if resamples else 0,
+        resamplings_2=run.seed if resamples else 0,
+        device="cpu",
+        precision="fp32",
+        threads=1,
+        sittings=1,
+        versions={"python": "3.11.9", "torch": "2.11.0"},
+        finished="2026-01-02T03:04:05+00:00",
+    )
+    directory = run.directory(results)
+    directory.mkdir(parents=True)
+    History(directory / "history.csv").restart(rows)
+    write_summary(directory / "summary.json", summary)
+    return summary
+
+
+@pytest.fixture(scope="session")
+def synthesise(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Config, Path, dict[Run, Summary]]]:
+    """Write the results of a configuration: (configuration, folder of results, what was written of each Run)."""
+
+    def write(*parts: str | dict[str, Any], **store: Any) -> tuple[Config, Path, dict[Run, Summary]]:
+        config, results = configure(*parts), tmp_path_factory.mktemp("synthetic") / "results"
+        write_store(results, **store)
+        digest = read_facts("figures", results).digest
+        return config, results, {run: write_run(results, run, digest) for run in runs(config, "dynamic")}
+
+    return write
+
+
+class _Tables(HTMLParser):
+    """The text of every cell; a note in small type stands after a bar."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self._cell = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "table":
+            self.tables[(dict(attrs)["id"] or "").removeprefix("table-")] = []
+        elif self.tables and tag == "tr":
+            self._rows.append([])
+        elif self.tables and tag in ("td", "th"):
+            self._rows[-1].append("")
+            self._cell = True
+        elif self._cell and tag == "small":
+            self._rows[-1][-1] += " | "
+
+    def handle_endtag(self, tag: str) -> None:
+        self._cell = self._cell and tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        if self._cell:
+            self._rows[-1][-1] += data
+
+    @property
+    def _rows(self) -> list[list[str]]:
+        return list(self.tables.values())[-1]
+
+
+@pytest.fixture
+def read_tables() -> Callable[[Path], dict[str, list[list[str]]]]:
+    """Every table of a page by its name, the header first."""
+
+    def read(page: Path) -> dict[str, list[list[str]]]:
+        parser = _Tables()
+        parser.feed(page.read_text(encoding="utf-8"))
+        return parser.tables
+
+    return read

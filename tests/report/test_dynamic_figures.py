@@ -1,0 +1,199 @@
+"""Every measured figure on the page against a computation from what was written."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pydyn.report import published
+from pydyn.report.page import write_report
+from pydyn.training.summary import Summary
+
+T_975 = {2: 12.706204736432095, 3: 4.302652729911275, 4: 3.182446305284263}
+BETAS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+
+Synthesise = Callable[..., Any]
+ReadTables = Callable[[Path], dict[str, list[list[str]]]]
+
+
+def report(synthesise: Synthesise, *parts: Any, **store: Any) -> tuple[Path, dict[Any, Summary]]:
+    config, results, written = synthesise(*parts, **store)
+    write_report(config, results, results / "report" / "index.html", progress=lambda line: None)
+    return results / "report", written
+
+
+def table(folder: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(folder / "tables" / f"{name}.csv")
+
+
+def chosen(written: dict[Any, Summary], protocol: str, **fields: Any) -> list[Summary]:
+    return [
+        summary
+        for run, summary in written.items()
+        if run.protocol == protocol and all(getattr(run.strategy, key, None) == value for key, value in fields.items())
+    ]
+
+
+def interval(sample: list[float]) -> tuple[float, float]:
+    return float(np.mean(sample)), T_975[len(sample)] * float(np.std(sample, ddof=1)) / len(sample) ** 0.5
+
+
+@pytest.mark.parametrize("protocol", ["paper", "holdout"])
+def test_grid_tables(synthesise: Synthesise, read_tables: ReadTables, protocol: str) -> None:
+    folder, written = report(synthesise, "grid", "both protocols")
+    page = read_tables(folder / "index.html")
+    accuracy = table(folder, f"dynamic-grid-accuracy-{protocol}-gamma0.97")
+    time = table(folder, f"dynamic-grid-time-{protocol}-gamma0.97")
+    assert len(accuracy) == len(time) == 21
+    measured = 0
+    for (_, row), (_, cost) in zip(accuracy.iterrows(), time.iterrows(), strict=True):
+        # 60 images are half of the 120 training images.
+        summaries = chosen(written, protocol, alpha={0.3: 0.3, 0.5: 60}.get(row.alpha_share), beta=row.beta)
+        position = {0.5: 0, 0.4: 1, 0.3: 2}[row.alpha_share] * 3
+        column = BETAS.index(row.beta) + 2
+        # The first cell of a group of three rows spans them.
+        shown, shown_time = (
+            page[f"dynamic-grid-{kind}-{protocol}-gamma0.97"][1 + position][column] for kind in ("accuracy", "time")
+        )
+        for offset, paper in enumerate(published.PAPERS, start=1):
+            figure = published.grid(paper)[row.alpha_share, row.beta]
+            assert row[f"published_{paper}_accuracy_percent"] == figure.accuracy_percent
+            assert cost[f"published_{paper}_seconds_gtx1070"] == figure.seconds
+            cell = page[f"dynamic-grid-accuracy-{protocol}-gamma0.97"][1 + position + offset][column - 1]
+            assert cell == f"{figure.accuracy_percent:.1f}"
+        if not summaries:
+            assert row.n == 0 and shown == shown_time == "not run"
+            continue
+        measured += 1
+        mean, half_width = interval([100 * summary.reported_accuracy for summary in summaries])
+        assert row.n == 2
+        assert (row.accuracy_percent_mean, row.accuracy_percent_half_width_95) == pytest.approx((mean, half_width))
+        assert shown == f"{mean:.1f} ± {half_width:.1f} | n = 2"
+        mean, half_width = interval([summary.seconds.total for summary in summaries])
+        assert (cost.seconds_total_mean, cost.seconds_total_half_width_95) == pytest.approx((mean, half_width))
+        assert cost.seconds_train_mean == pytest.approx(np.mean([summary.seconds.train for summary in summaries]))
+        assert shown_time.endswith("| n = 2")
+    assert measured == 4
+
+
+@pytest.mark.parametrize("protocol", ["paper", "holdout"])
+def test_comparison_tables(synthesise: Synthesise, read_tables: ReadTables, protocol: str) -> None:
+    folder, written = report(synthesise, "comparison", "both protocols")
+    page = read_tables(folder / "index.html")
+    accuracy, cost = (table(folder, f"dynamic-comparison-{kind}-{protocol}") for kind in ("accuracy", "cost"))
+    shown, shown_cost = (page[f"dynamic-comparison-{kind}-{protocol}"][1:] for kind in ("accuracy", "cost"))
+    strategies = [{"name": "full"}, {"name": "fixed"}, {"scheme": "base"}, {"scheme": "best-set"}]
+    places = [
+        [(85.17, "table 4, 200 epochs"), (86.47, "table 4, 200 epochs")],
+        [(81.17, "table 4, 200 epochs"), (82.45, "table 4, 200 epochs")],
+        [(84.55, "table 4, 200 epochs"), None],
+        [(84.85, "figure 11, 80 epochs"), (83.99, "table 4, 200 epochs")],
+    ]
+    full = np.mean([summary.seconds.total for summary in chosen(written, protocol, name="full")])
+    for position, strategy in enumerate(strategies):
+        summaries = chosen(written, protocol, **strategy)
+        mean, half_width = interval([100 * summary.reported_accuracy for summary in summaries])
+        lasts = [
+            100 * (s.accuracy.test_at_last if protocol == "holdout" else s.accuracy.last_validation) for s in summaries
+        ]
+        last, last_half_width = interval(lasts)
+        row = accuracy.iloc[position]
+        assert (row.accuracy_percent_mean, row.accuracy_percent_half_width_95) == pytest.approx((mean, half_width))
+        assert shown[position][2:5] == ["3", f"{mean:.2f} ± {half_width:.2f}", f"{last:.2f} ± {last_half_width:.2f}"]
+        assert shown[position][5:] == [f"{place[0]:.2f} | {place[1]}" if place else "–" for place in places[position]]
+        total, _ = interval([summary.seconds.total for summary in summaries])
+        assert cost.iloc[position].seconds_total_mean == pytest.approx(total)
+        assert cost.iloc[position].time_share_of_full == pytest.approx(total / full)
+        assert shown_cost[position][1] == f"{np.mean([summary.images_trained for summary in summaries]):,.0f}"
+        assert shown_cost[position][2] == f"{np.mean([summary.unique_images for summary in summaries]):,.0f}"
+        assert shown_cost[position][3] == ("0.0" if position < 2 else "3.0")
+        assert shown_cost[position][8] == f"{100 * total / full:.0f} %"
+
+
+def test_differences_are_paired_by_seed(synthesise: Synthesise, read_tables: ReadTables) -> None:
+    folder, written = report(synthesise, "comparison")
+    found = table(folder, "dynamic-comparison-differences-paper")
+    shown = read_tables(folder / "index.html")["dynamic-comparison-differences-paper"][1:]
+    full, fixed, base, best_set = (
+        np.array([100 * s.reported_accuracy for s in chosen(written, "paper", **fields)])
+        for fields in ({"name": "full"}, {"name": "fixed"}, {"scheme": "base"}, {"scheme": "best-set"})
+    )
+    expected = [fixed - full, base - full, best_set - full, base - fixed, best_set - fixed]
+    assert len(found) == len(expected)
+    for differences, (_, row), cells in zip(expected, found.iterrows(), shown, strict=True):
+        mean, half_width = interval(differences.tolist())
+        assert (row.pairs, row.difference_points) == (3, pytest.approx(mean))
+        assert (row.interval_low, row.interval_high) == pytest.approx((mean - half_width, mean + half_width))
+        assert row.verdict == ("holds" if abs(mean) > half_width else "not resolved")
+        assert cells[-1] == row.verdict
+        assert cells[3].replace("−", "-") == f"{mean:+.2f}"
+
+
+def test_one_replicate_gives_no_interval_and_no_claim(synthesise: Synthesise, read_tables: ReadTables) -> None:
+    folder, _ = report(synthesise, "single comparison")
+    html = (folder / "index.html").read_text()
+    page = read_tables(folder / "index.html")
+    assert all("±" not in cell for rows in page.values() for row in rows for cell in row)
+    assert {row[-1] for row in page["dynamic-comparison-differences-paper"][1:]} == {"n = 1, no interval"}
+    assert {row[-2] for row in page["dynamic-comparison-differences-paper"][1:]} == {"no interval"}
+    findings = re.findall("<li>(.*?)</li>", html)
+    assert findings and all("n = 1 for each: no interval, no claim" in finding for finding in findings)
+    assert table(folder, "dynamic-comparison-accuracy-paper").accuracy_percent_half_width_95.isna().all()
+
+
+def test_the_headline_says_what_the_differences_say(synthesise: Synthesise) -> None:
+    folder, _ = report(synthesise, "comparison")
+    findings = re.findall("<li>(.*?)</li>", (folder / "index.html").read_text())
+    differences = table(folder, "dynamic-comparison-differences-paper")
+    dynamic = differences[differences.strategy.str.startswith("dynamic")]
+    assert len(findings) == 3
+    for _, row in dynamic.iterrows():
+        (finding,) = (line for line in findings if line.lower().startswith(row.strategy.lower()))
+        part = finding.partition(f"against {row.against}: ")[2].partition("; against")[0]
+        assert part.startswith(f"{row.difference_points:+.2f} points".replace("-", "−"))
+        assert ("a difference that holds" in part) == (row.verdict == "holds")
+
+
+def test_a_subset_that_never_changed_is_said_so(synthesise: Synthesise) -> None:
+    strategy = {"name": "dynamic", "alpha": 0.5, "delta": 0.0}
+    trials = [{"strategy": {"name": "full"}}, {"strategy": strategy}]
+    folder, _ = report(synthesise, {"dynamic": {"comparison": {"trials": trials, "replicates": 2}}})
+    findings = re.findall("<li>(.*?)</li>", (folder / "index.html").read_text())
+    assert [finding.endswith("Its subset never changed while it trained.") for finding in findings] == [False, True]
+
+
+def test_robustness_table(synthesise: Synthesise, read_tables: ReadTables) -> None:
+    folder, written = report(synthesise, "robustness")
+    found = table(folder, "dynamic-robustness-paper")
+    shown = read_tables(folder / "index.html")["dynamic-robustness-paper"][1:]
+    for position, fields in enumerate(({"name": "full"}, {"scheme": "best-set"})):
+        maxima = [100 * summary.accuracy.best_validation for summary in chosen(written, "paper", **fields)]
+        mean, half_width = interval(maxima)
+        assert found.iloc[position].maximum_percent_std == pytest.approx(np.std(maxima, ddof=1))
+        assert shown[position][3] == f"{mean:.2f} ± {half_width:.2f}"
+        assert shown[position][5] == f"{min(maxima):.2f} to {max(maxima):.2f}"
+    assert [cells[-1] for cells in shown] == ["–", "85.20 | figure 12, 80 epochs"]
+
+
+def test_augmentation_is_published_only(synthesise: Synthesise, read_tables: ReadTables) -> None:
+    folder, _ = report(synthesise, "single comparison")
+    assert read_tables(folder / "index.html")["dynamic-augmentation"][1:] == [
+        ["full pool", "not run", "90.65", "91.88", "1,536", "1,455"],
+        ["fixed half", "not run", "86.95", "87.14", "820", "885"],
+        ["dynamic half", "not run", "89.03", "90.13", "830", "854"],
+    ]
+
+
+def test_rows_that_differ_in_epochs_only_have_names_of_their_own(
+    synthesise: Synthesise, read_tables: ReadTables
+) -> None:
+    trials = [{"strategy": {"name": "full"}}, {"strategy": {"name": "full"}, "epochs": 4}]
+    folder, _ = report(synthesise, {"dynamic": {"comparison": {"trials": trials}}})
+    rows = read_tables(folder / "index.html")["dynamic-comparison-cost-paper"][1:]
+    assert [row[0] for row in rows] == ["full pool, 8 epochs", "full pool, 4 epochs"]
+    # Times are shares of the longest typical training.
+    assert [row[8] for row in rows] == ["100 %", "50 %"]

@@ -1,0 +1,145 @@
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from pydyn.report.page import write_report
+
+Synthesise = Callable[..., Any]
+CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+def write(synthesise: Synthesise, *parts: Any, **store: Any) -> Path:
+    config, results, _ = synthesise(*parts, **store)
+    write_report(config, results, results / "report" / "index.html", progress=lambda line: None)
+    return results / "report"
+
+
+@pytest.fixture(scope="module")
+def everything(synthesise: Synthesise) -> Path:
+    """The report of all experiments under both protocols."""
+    return write(synthesise, "grid", "comparison", "robustness", "both protocols")
+
+
+class Links(HTMLParser):
+    """Everything on a page that a browser could load or go to, and every identifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+        self.tags: set[str] = set()
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.targets += [
+            value or "" for key, value in attrs if key in ("href", "src", "xlink:href", "data", "action", "srcset")
+        ]
+        self.ids += [value or "" for key, value in attrs if key == "id"]
+
+
+def test_the_page_needs_no_other_file_and_no_network(everything: Path) -> None:
+    text = (everything / "index.html").read_text()
+    links = Links()
+    links.feed(text)
+    assert not links.tags & {"script", "link", "iframe", "object", "embed", "img", "base"}
+    assert not re.search(r"@import|url\((?!#)", text)
+    for target in links.targets:
+        if target.startswith("#"):
+            assert target[1:] in links.ids
+        else:
+            assert re.fullmatch(r"(tables|figures)/[\w.-]+", target) and (everything / target).is_file()
+
+
+def test_identifiers_are_unique(everything: Path) -> None:
+    links = Links()
+    links.feed((everything / "index.html").read_text())
+    assert len(links.ids) == len(set(links.ids))
+
+
+def test_every_table_and_figure_has_its_files(everything: Path, read_tables: Callable[..., Any]) -> None:
+    tables = read_tables(everything / "index.html")
+    assert {path.stem for path in (everything / "tables").iterdir()} == set(tables)
+    assert all(len(pd.read_csv(everything / "tables" / f"{name}.csv")) for name in tables)
+    figures = {path.stem for path in (everything / "figures").iterdir()}
+    assert {
+        "dynamic-grid-accuracy",
+        "dynamic-grid-time",
+        "dynamic-curves-paper",
+        "dynamic-robustness-holdout",
+    } <= figures
+    for name in figures:
+        ET.parse(everything / "figures" / f"{name}.svg")
+        assert (everything / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+ONE_ROW = {"dynamic": {"comparison": {"trials": [{"strategy": {"name": "full"}}]}}}
+
+
+@pytest.mark.parametrize(
+    ("parts", "experiments"),
+    [
+        (["grid"], {"grid"}),
+        (["single comparison"], {"comparison"}),
+        ([ONE_ROW], {"comparison"}),
+        (["robustness"], {"robustness"}),
+        (["grid", "robustness", "both protocols"], {"grid", "robustness"}),
+    ],
+)
+def test_any_subset_of_experiments_makes_a_page(
+    synthesise: Synthesise, parts: list[Any], experiments: set[str]
+) -> None:
+    text = (write(synthesise, *parts) / "index.html").read_text()
+    for experiment in ("grid", "comparison", "robustness"):
+        assert (f'<section id="dynamic-{experiment}">' in text) == (experiment in experiments)
+
+
+def test_an_unpublished_scale_is_said_so(synthesise: Synthesise) -> None:
+    text = (write(synthesise, "single comparison") / "index.html").read_text()
+    assert "The scale differs from the published one: the data set figures instead of CIFAR-10" in text
+    assert "120 training images instead of 50,000; 8 epochs instead of 200" in text
+
+
+def test_the_published_data_set_at_another_scale_is_said_so(synthesise: Synthesise) -> None:
+    text = (write(synthesise, "grid", classes=CIFAR) / "index.html").read_text()
+    assert "The scale differs from the published one: 120 training images instead of 50,000; 8 epochs" in text
+    assert "Accuracy in percent. All panels share one colour scale." in text
+
+
+def test_skipped_images_and_names_are_shown_as_text(synthesise: Synthesise) -> None:
+    classes = ["<b>bold</b>", "b", "c"]
+    text = (
+        write(synthesise, "single comparison", classes=classes, skipped={"a/<x>.jpg": "truncated"}) / "index.html"
+    ).read_text()
+    assert "&lt;b&gt;bold&lt;/b&gt;" in text and "<b>bold" not in text
+    assert "left out, 1: a/&lt;x&gt;.jpg (truncated)." in text
+
+
+def test_the_configuration_can_be_read_back(synthesise: Synthesise) -> None:
+    config, results, _ = synthesise("comparison")
+    write_report(config, results, results / "report" / "index.html", progress=lambda line: None)
+    shown = re.search("<pre>(.*?)</pre>", (results / "report" / "index.html").read_text(), re.DOTALL)
+    assert shown and yaml.safe_load(shown[1].replace("&#39;", "'")) == config.model_dump(mode="json")
+
+
+def test_the_same_results_give_the_same_files(synthesise: Synthesise) -> None:
+    config, results, _ = synthesise("comparison")
+    contents = []
+    for folder in ("one", "two"):
+        write_report(config, results, results / folder / "index.html", progress=lambda line: None)
+        files = sorted(path for path in (results / folder).rglob("*") if path.is_file() and path.suffix != ".html")
+        contents.append([(path.relative_to(results / folder), path.read_bytes()) for path in files])
+    assert contents[0] == contents[1]
+
+
+def test_the_report_imports_no_torch() -> None:
+    code = "import sys, pydyn.report.page; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,104 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pydyn.errors import DataError, RunError
+from pydyn.files import write_text
+from pydyn.report.page import write_report
+from pydyn.report.results import read_facts, read_study
+
+
+def test_facts_of_a_store(synthesise: Callable[..., Any]) -> None:
+    _, results, _ = synthesise("single comparison", skipped={"a/broken.jpg": "truncated"})
+    data = read_facts("figures", results)
+    assert (data.n_images, data.n_train, data.n_test) == (180, 120, 60)
+    assert data.counts.tolist() == [[36, 4, 20]] * 3
+    assert data.class_names == ("ellipse", "rectangle", "triangle")
+    assert data.size == "8 × 8, grey"
+    assert data.source == "shapes (generated)"
+    assert (data.mean, data.std) == ((0.25,), (0.125,))
+    assert data.skipped == {"a/broken.jpg": "truncated"}
+
+
+def test_replicates_are_grouped_in_the_order_of_the_configuration(synthesise: Callable[..., Any]) -> None:
+    config, results, written = synthesise("comparison", "both protocols")
+    study = read_study(config, "dynamic", results)
+    rows = study.replicates("comparison", "holdout")
+    assert [row.run.strategy.label for row in rows] == [
+        "full",
+        "fixed-a0.5",
+        "dynamic-base-a0.5-b0.7-g0.97",
+        "dynamic-best-set-a0.5-b0.7-g0.97",
+    ]
+    assert all(len(row.results) == 3 and row.run.protocol == "holdout" for row in rows)
+    assert {result.run: result.summary for result in study.results} == written
+
+
+def test_a_run_that_two_experiments_share_counts_once(synthesise: Callable[..., Any]) -> None:
+    config, results, written = synthesise("comparison", "robustness")
+    study = read_study(config, "dynamic", results)
+    assert sum(map(len, study.experiments.values())) == 12 + 8
+    assert len(study.results) == len(written) == 12 + 2
+
+
+def remove_summary(directory: Path) -> None:
+    (directory / "summary.json").unlink()
+
+
+def cut_history(directory: Path) -> None:
+    path = directory / "history.csv"
+    write_text(path, "".join(path.read_text().splitlines(keepends=True)[:-1]))
+
+
+def cut_last_line(directory: Path) -> None:
+    path = directory / "history.csv"
+    write_text(path, path.read_text()[:-20])
+
+
+def change_seed(directory: Path) -> None:
+    change(directory, lambda values: values["run"].update(seed=99))
+
+
+def change_data(directory: Path) -> None:
+    change(directory, lambda values: values.update(data="other"))
+
+
+def change(directory: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    values = json.loads((directory / "summary.json").read_text())
+    edit(values)
+    write_text(directory / "summary.json", json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (remove_summary, "is not complete"),
+        (cut_history, "7 epochs instead of 8"),
+        (cut_last_line, "cannot be read"),
+        (change_seed, "holds another Run"),
+        (change_data, "other images"),
+    ],
+)
+def test_a_broken_run_is_refused_by_name(
+    synthesise: Callable[..., Any], damage: Callable[[Path], None], reason: str
+) -> None:
+    config, results, written = synthesise("single comparison")
+    run = list(written)[2]
+    damage(run.directory(results))
+    output = results / "report" / "index.html"
+    with pytest.raises(RunError) as caught:
+        write_report(config, results, output)
+    message = str(caught.value)
+    assert run.id in message and reason in message and "snakemake --forcerun train_dynamic" in message
+    assert "\n" not in message
+    assert not output.parent.exists()
+
+
+def test_a_missing_store_is_refused_by_name(synthesise: Callable[..., Any]) -> None:
+    config, results, _ = synthesise("single comparison")
+    (results / "data" / "figures.h5").unlink()
+    with pytest.raises(DataError, match=r"figures\.h5"):
+        write_report(config, results, results / "report" / "index.html")
