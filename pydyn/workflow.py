@@ -1,12 +1,28 @@
-"""Running Snakemake so that the same command always finishes, also after a kill -9."""
+"""Running Snakemake so that the same command always finishes, also after a kill -9; and what rules need of their surroundings."""
 
 import fcntl
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+# What a driver leaves on a machine with an NVIDIA GPU. Asking torch would cost seconds, at each planning.
+GPU_MARK = Path("/dev/nvidiactl")
 SNAKEMAKE_FOLDER = Path(".snakemake")
+
+
+def use_own_tools() -> None:
+    """Let rules call `pydyn` of the environment that Snakemake itself runs in, also where a job starts in a bare shell.
+
+    Not by its path in the rules: a changed command would re-run everything.
+    """
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+
+
+def has_gpu() -> bool:
+    """Whether this machine looks as if it had an NVIDIA GPU."""
+    return GPU_MARK.exists()
 
 
 def reproduce(arguments: Sequence[str]) -> int:

@@ -1,23 +1,18 @@
 import atexit
 import json
-import os
-import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
-# Rules call `pydyn` of the environment that Snakemake itself runs in, also where a job starts in a bare shell. Not by its path
-# in the rules: a changed command would re-run everything.
-os.environ["PATH"] = os.pathsep.join(
-    [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-)
-
 from pydyn.data.checks import source_state
 from pydyn.errors import PydynError
+from pydyn.files import write_text
 from pydyn.plan import make_plan
 from pydyn.provenance import code_digest
+from pydyn.workflow import has_gpu, use_own_tools
 
+use_own_tools()
 try:
     PLAN = make_plan(config)
 except PydynError as error:
@@ -26,27 +21,34 @@ except PydynError as error:
 validate(config, "../schemas/config.schema.json", set_default=False)
 
 RESULTS = PLAN.results.as_posix()
-CONFIG = f"{RESULTS}/config.json"
 REPORT = f"{RESULTS}/report/index.html"
-USES_GPU = PLAN.config.device == "cuda" or (
-    PLAN.config.device == "auto" and Path("/dev/nvidiactl").exists()
-)
+USES_GPU = PLAN.config.device == "cuda" or (PLAN.config.device == "auto" and has_gpu())
+
+# The configuration as this workflow resolved it, which every verb reads. It is no job's input; jobs carry what they depend on as
+# params, so that a change re-runs what it touches. (As an ancient input that a job makes it would hide changed params, because
+# Snakemake looks no further at a job behind a job that runs.)
+CONFIG = f"{RESULTS}/config.json"
+RESOLVED = json.dumps(config, indent=2) + "\n"
 
 
-# The configuration as this workflow resolved it: what every verb reads. Jobs take it as ancient and carry what they depend on as
-# params, so that a change re-runs what it touches and nothing else.
-rule config:
-    output:
-        CONFIG,
-    log:
-        f"{RESULTS}/logs/config.log",
-    localrule: True
-    params:
-        resolved=json.dumps(config, indent=2),
-    message:
-        "Writing the resolved configuration"
-    shell:
-        "cat >{output} 2>{log} <<'CONFIGURATION'\n{params.resolved}\nCONFIGURATION"
+def source_files(wildcards):
+    """An archive is an input; of a folder the rule's params hold the state."""
+    dataset = PLAN.config.datasets[wildcards.dataset]
+    if dataset.source == "archive":
+        return dataset.resolve(Path(PLAN.config.data_root)).as_posix()
+    return []
+
+
+def complete_chunks(wildcards):
+    return [
+        f"{RESULTS}/{study}/chunks/{chunk}.json"
+        for study, chunks in PLAN.chunks.items()
+        for chunk in chunks
+    ]
+
+
+onstart:
+    write_text(CONFIG, RESOLVED)
 
 
 onsuccess:

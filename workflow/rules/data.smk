@@ -1,14 +1,5 @@
-def source_files(wildcards):
-    """An archive is an input; of a folder the rule's params hold the state."""
-    dataset = PLAN.config.datasets[wildcards.dataset]
-    if dataset.source == "archive":
-        return dataset.resolve(Path(PLAN.config.data_root)).as_posix()
-    return []
-
-
 rule prepare:
     input:
-        config=ancient(CONFIG),
         source=source_files,
     output:
         store=f"{RESULTS}/data/{{dataset}}.h5",
@@ -20,6 +11,7 @@ rule prepare:
     resources:
         mem_mb=1000,
     params:
+        config=CONFIG,
         declaration=lambda wildcards: PLAN.config.datasets[
             wildcards.dataset
         ].model_dump_json(),
@@ -30,4 +22,4 @@ rule prepare:
     message:
         "Bringing data set {wildcards.dataset} into an image store"
     shell:
-        "pydyn prepare --config {input.config} --output {output.store} {wildcards.dataset} 2>&1 | tee {log}"
+        "pydyn prepare --config {params.config} --output {output.store} {wildcards.dataset} 2>&1 | tee {log}"

@@ -5,7 +5,6 @@ CHUNKS = PLAN.chunks.get("dynamic", {})
 # lose. The chunk's file says that all are complete.
 rule train_dynamic:
     input:
-        config=ancient(CONFIG),
         store=lambda wildcards: PLAN.store(CHUNKS[wildcards.chunk].dataset),
     output:
         done=f"{RESULTS}/dynamic/chunks/{{chunk}}.json",
@@ -18,6 +17,7 @@ rule train_dynamic:
         mem_mb=3000,
         gpu=int(USES_GPU),
     params:
+        config=CONFIG,
         runs=lambda wildcards: [
             f"--run={run.id}" for run in CHUNKS[wildcards.chunk].runs
         ],
@@ -26,4 +26,4 @@ rule train_dynamic:
     message:
         "Training {wildcards.chunk}"
     shell:
-        "pydyn train --config {input.config} --done {output.done} {params.runs} dynamic 2>&1 | tee {log}"
+        "pydyn train --config {params.config} --done {output.done} {params.runs} dynamic 2>&1 | tee {log}"

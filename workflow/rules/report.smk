@@ -1,14 +1,5 @@
-def complete_chunks(wildcards):
-    return [
-        f"{RESULTS}/{study}/chunks/{chunk}.json"
-        for study, chunks in PLAN.chunks.items()
-        for chunk in chunks
-    ]
-
-
 rule report:
     input:
-        config=CONFIG,
         chunks=complete_chunks,
         stores=[PLAN.store(dataset) for dataset in PLAN.pools],
     output:
@@ -22,8 +13,10 @@ rule report:
     resources:
         mem_mb=1000,
     params:
+        config=CONFIG,
+        resolved=RESOLVED,
         code=code_digest("pydyn.report.page"),
     message:
         "Writing the report"
     shell:
-        "pydyn report --config {input.config} --output {output.page} 2>&1 | tee {log}"
+        "pydyn report --config {params.config} --output {output.page} 2>&1 | tee {log}"
