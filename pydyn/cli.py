@@ -124,7 +124,7 @@ def reproduce(snakemake_arguments: tuple[str, ...]) -> None:
     """Run the workflow, recovering by itself from a killed one. Arguments go to Snakemake."""
     from pydyn.workflow import reproduce as run_workflow
 
-    sys.exit(run_workflow(snakemake_arguments))
+    run_workflow(snakemake_arguments)
 
 
 @cli.command()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 # What a driver leaves on a machine with an NVIDIA GPU. Asking torch would cost seconds, at each planning.
 GPU_MARK = Path("/dev/nvidiactl")
@@ -25,28 +26,25 @@ def has_gpu() -> bool:
     return GPU_MARK.exists()
 
 
-def reproduce(arguments: Sequence[str]) -> int:
-    """Run Snakemake in the working directory; returns its exit status.
+def reproduce(arguments: Sequence[str]) -> NoReturn:
+    """Become Snakemake in the working directory, so that signals and exit status are its own.
 
     A killed Snakemake leaves a lock of its own and jobs that go on. Snakemake cannot tell a dead lock from a living one; this
     can: it holds a lock that every process it starts inherits and that the system frees when the last of them has ended.
     """
     SNAKEMAKE_FOLDER.mkdir(exist_ok=True)
-    with (SNAKEMAKE_FOLDER / "pydyn.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(
-                "pydyn: a workflow, or a job that a killed one left, still runs in this folder; waiting for it",
-                flush=True,
-            )
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        if any((SNAKEMAKE_FOLDER / "locks").glob("*")):
-            _snakemake(["--unlock", *arguments], lock.fileno(), quiet=True)
-        return _snakemake(["--rerun-incomplete", *arguments], lock.fileno())
-
-
-def _snakemake(arguments: Sequence[str], lock: int, *, quiet: bool = False) -> int:
-    command = [sys.executable, "-m", "snakemake", *arguments]
-    output = subprocess.DEVNULL if quiet else None
-    return subprocess.run(command, pass_fds=[lock], stdout=output, stderr=output, check=False).returncode
+    lock = os.open(SNAKEMAKE_FOLDER / "pydyn.lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(
+            "pydyn: a workflow, or a job that a killed one left, still runs in this folder; waiting for it", flush=True
+        )
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    os.set_inheritable(lock, True)
+    snakemake = [sys.executable, "-m", "snakemake"]
+    if any((SNAKEMAKE_FOLDER / "locks").glob("*")):
+        subprocess.run(
+            [*snakemake, "--unlock", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        )
+    os.execv(sys.executable, [*snakemake, "--rerun-incomplete", *arguments])

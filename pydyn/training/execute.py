@@ -11,8 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from safetensors.torch import save_file
+from tqdm import tqdm
 
 from pydyn.data.batches import ResidentImages
+from pydyn.data.progress import SECONDS_BETWEEN_LINES
 from pydyn.data.store import ImageStore
 from pydyn.errors import RunError
 from pydyn.files import whole_or_absent, write_text
@@ -62,7 +64,8 @@ def _complete(
     parts = Parts.of(run, store)
     precision = resolve_precision(run.precision, device.torch)
     training = Training(run, images, parts, len(store.class_names), precision)
-    trained = train(training, directory, fingerprint, _epoch_log(run, log))
+    with tqdm(total=run.epochs, desc=run.id, unit="epoch", leave=False, disable=None) as bar:
+        trained = train(training, directory, fingerprint, _progress(run, bar, log))
     with whole_or_absent(directory / "weights.safetensors") as temporary:
         # One key: safetensors writes several in an order that changes from process to process.
         origin = json.dumps({"run": run.id, "epoch": trained.best_epoch})
@@ -146,13 +149,15 @@ def _set_aside(directory: Path, target: Path) -> Path:
     return target
 
 
-def _epoch_log(run: Run, log: Log) -> Callable[[Epoch], None]:
-    """A line per epoch, but not more than one in five seconds, and always the last."""
+def _progress(run: Run, bar: tqdm, log: Log) -> Callable[[Epoch], None]:
+    """A bar on a terminal; in a log a line per epoch, but not more than one in five seconds, and always the last."""
     last = time.monotonic()
 
     def on_epoch(row: Epoch) -> None:
         nonlocal last
-        if time.monotonic() - last >= 5 or row.epoch == run.epochs:
+        bar.update(row.epoch - bar.n)
+        bar.set_postfix_str(f"validation {row.validation_accuracy:.3f}")
+        if bar.disable and (time.monotonic() - last >= SECONDS_BETWEEN_LINES or row.epoch == run.epochs):
             last = time.monotonic()
             log(
                 f"{run.id}: epoch {row.epoch}/{run.epochs}, loss {row.train_loss:.3f}, accuracy {row.train_accuracy:.3f}, "

@@ -135,14 +135,13 @@ def is_complete(workflow, run):
 @pytest.mark.parametrize("killed", ["the training process", "Snakemake alone", "all of them"])
 def test_after_a_kill_9_the_same_command_finishes_and_trains_nothing_twice(workflow, killed):
     process, runs = start_long(workflow)
-    snakemake = next(child for child in psutil.Process(process.pid).children() if "snakemake" in child.cmdline())
     if killed == "the training process":
-        training = [child for child in snakemake.children(recursive=True) if "train" in child.cmdline()]
-        training[-1].kill()
+        children = psutil.Process(process.pid).children(recursive=True)
+        next(child for child in reversed(children) if "train" in child.cmdline()).kill()
         assert process.wait(timeout=60) != 0
     elif killed == "Snakemake alone":
-        snakemake.kill()
-        process.wait(timeout=60)
+        process.kill()
+        process.wait()
     else:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
