@@ -12,7 +12,7 @@ reproduce: setup
 	@$(BIN)/pydyn reproduce --cores all $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 setup: $(VENV)/.built
 

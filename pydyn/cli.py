@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -25,8 +26,15 @@ def main() -> None:
     try:
         cli(prog_name="pydyn")
     except PydynError as error:
-        click.echo(f"pydyn: error: {error}", err=True)
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:
+        # Of the system and not of a program: a full disk, a folder in place of a file.
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+
+
+def _fail(line: str) -> NoReturn:
+    click.echo(f"pydyn: error: {line}", err=True)
+    sys.exit(1)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -54,8 +62,9 @@ def check(config_files: tuple[Path, ...]) -> None:
 @cli.command()
 @CONFIG
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="The image store to write (HDF5).")
+@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="That decode images.")
 @click.argument("dataset")
-def prepare(config_files: tuple[Path, ...], output: Path, dataset: str) -> None:
+def prepare(config_files: tuple[Path, ...], output: Path, threads: int, dataset: str) -> None:
     """Bring a declared data set into an image store."""
     from pydyn.config.main import load
     from pydyn.data.prepare import prepare as prepare_store
@@ -63,7 +72,7 @@ def prepare(config_files: tuple[Path, ...], output: Path, dataset: str) -> None:
     config = load(*config_files)
     if dataset not in config.datasets:
         raise PydynError(f"data set {dataset!r} is not declared, allowed are: {', '.join(config.datasets)}")
-    prepare_store(dataset, config.datasets[dataset], Path(config.data_root), output)
+    prepare_store(dataset, config.datasets[dataset], Path(config.data_root), output, threads)
 
 
 @cli.command()
@@ -110,12 +119,15 @@ def report(config_files: tuple[Path, ...], output: Path) -> None:
 
 
 @cli.command()
+@CONFIG
 @click.option("--data-root", type=click.Path(path_type=Path), multiple=True, help="A folder of data sets; may repeat.")
-def doctor(data_root: tuple[Path, ...]) -> None:
+def doctor(config_files: tuple[Path, ...], data_root: tuple[Path, ...]) -> None:
     """Say what was built, what was found, and what to do about what is missing."""
+    from pydyn.config.main import load
     from pydyn.doctor import report as diagnosis
 
-    click.echo(diagnosis(data_root))
+    config = load(*config_files) if all(file.exists() for file in config_files) else None
+    click.echo(diagnosis(data_root, config))
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
@@ -124,7 +136,7 @@ def reproduce(snakemake_arguments: tuple[str, ...]) -> None:
     """Run the workflow, recovering by itself from a killed one. Arguments go to Snakemake."""
     from pydyn.workflow import reproduce as run_workflow
 
-    run_workflow(snakemake_arguments)
+    sys.exit(run_workflow(snakemake_arguments))
 
 
 @cli.command()

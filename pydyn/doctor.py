@@ -14,9 +14,12 @@ from pathlib import Path
 import torch
 
 import pydyn
+from pydyn.config.main import Config
+from pydyn.data.archives import SUFFIXES
+from pydyn.data.checks import check_source
+from pydyn.errors import DataError
 from pydyn.ops.extension import EXTENSION, HOW_TO_BUILD
 
-ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".zip")
 _LIBRARIES = ("torch", "torchvision", "snakemake", "numpy", "h5py")
 
 
@@ -29,14 +32,18 @@ class Finding:
     remedy: str | None = None
 
 
-def report(data_roots: Sequence[Path] = ()) -> str:
-    """Describe the extension, devices, versions, compilers and the data found under `data_roots`, as aligned text."""
+def report(data_roots: Sequence[Path] = (), config: Config | None = None) -> str:
+    """Describe the extension, devices, versions, compilers and the data, as aligned text.
+
+    Data: the sets that a configuration declares, and what lies under `data_roots`.
+    """
     sections = {
         "Extension": extension(),
         "Devices": devices(),
         "Versions": versions(),
         "Compilers": compilers(),
-        "Data": data(data_roots),
+        "Data": [*declared(config), *data(data_roots)]
+        or [Finding("none looked for", "", "name a folder: --data-root DIR")],
     }
     return "\n\n".join(_section(title, list(findings)) for title, findings in sections.items())
 
@@ -129,14 +136,26 @@ def data(roots: Sequence[Path]) -> Iterator[Finding]:
         if not root.is_dir():
             yield Finding(str(root), "no such folder", "make it and put archives or folders of images into it")
             continue
-        found = [entry for entry in sorted(root.iterdir()) if entry.is_dir() or entry.name.endswith(ARCHIVES)]
+        found = [entry for entry in sorted(root.iterdir()) if entry.is_dir() or entry.name.lower().endswith(SUFFIXES)]
         if not found:
-            wanted = ", ".join(f"*{ending}" for ending in ARCHIVES)
+            wanted = ", ".join(f"*{ending}" for ending in SUFFIXES)
             yield Finding(str(root), "no data", f"put archives ({wanted}) or folders of images into it")
             continue
         yield Finding(str(root), f"{len(found)} data set{'s' if len(found) > 1 else ''}")
         for entry in found:
             yield Finding(f"  {entry.name}{'/' if entry.is_dir() else ''}", _size(sum(_file_sizes(entry))))
+
+
+def declared(config: Config | None) -> Iterator[Finding]:
+    """The data sets of a configuration, and whether they are there."""
+    for name, dataset in config.datasets.items() if config else ():
+        assert config is not None
+        try:
+            check_source(name, dataset, Path(config.data_root))
+        except DataError as error:
+            yield Finding(name, f"{dataset.source}, missing or wrong", str(error))
+        else:
+            yield Finding(name, f"{dataset.source}, ready")
 
 
 def _section(title: str, findings: list[Finding]) -> str:

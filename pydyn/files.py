@@ -1,12 +1,16 @@
 """Files that are either whole or absent: written under a temporary name, flushed to disk, renamed."""
 
+import glob
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 # What a killed writer may leave behind. Nothing reads such a name, and the next writer of the same file removes it.
 TEMPORARY_MARK = ".pydyn-part-"
+# Of other machines that share a file system one cannot tell which processes live.
+HOST = platform.node()
 
 
 @contextmanager
@@ -14,12 +18,12 @@ def whole_or_absent(path: Path | str) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends well, flush it to disk and rename it to `path`.
 
     If the block raises, the temporary file is removed and `path` is as it was. Left-overs of killed writers of the same
-    file are removed first, unless their process still lives.
+    file on this machine are removed first, unless their process still lives.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_left_overs(path)
-    temporary = path.with_name(f".{path.name}{TEMPORARY_MARK}{os.getpid()}")
+    temporary = path.with_name(f".{path.name}{TEMPORARY_MARK}{HOST}-{os.getpid()}")
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -36,7 +40,8 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def _remove_left_overs(path: Path) -> None:
-    for left_over in path.parent.glob(f".{path.name}{TEMPORARY_MARK}*"):
+    # Glob's own characters may be part of a file's name.
+    for left_over in path.parent.glob(f".{glob.escape(path.name)}{TEMPORARY_MARK}{glob.escape(HOST)}-*"):
         process = left_over.name.rpartition("-")[2]
         if not (process.isdigit() and Path(f"/proc/{process}").exists()):
             left_over.unlink(missing_ok=True)

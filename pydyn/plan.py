@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydyn.config.main import Config, parse
 from pydyn.data.checks import check_source, known_pool
+from pydyn.errors import ConfigError
 from pydyn.studies import registry
 
 
@@ -18,6 +18,8 @@ class Plan:
     config: Config
     pools: Mapping[str, int | None]
     """Training images of each data set in use; None where only reading it can tell."""
+    chunks: Mapping[str, Mapping[str, registry.Chunk]]
+    """By study and by name: the Runs that one job trains."""
 
     @property
     def results(self) -> Path:
@@ -28,13 +30,20 @@ class Plan:
         """A data set's image store."""
         return self.results / "data" / f"{dataset}.h5"
 
-    @cached_property
-    def chunks(self) -> dict[str, dict[str, registry.Chunk]]:
-        """By study and by name: the Runs that one job trains."""
-        return {
-            study: {chunk.name: chunk for chunk in registry.chunks(self.config, study, self.pools)}
-            for study in self.config.studies
-        }
+
+def forget_false_marks(plan: Plan) -> list[Path]:
+    """Remove files that say that a chunk's Runs are complete where a Run's files were removed since; returns what was removed.
+
+    Snakemake looks at these files only: without this it would find nothing to do.
+    """
+    removed = []
+    for study, chunks in plan.chunks.items():
+        for name, chunk in chunks.items():
+            mark = plan.results / study / "chunks" / f"{name}.json"
+            if mark.exists() and not all(run.is_complete(plan.results) for run in chunk.runs):
+                mark.unlink()
+                removed.append(mark)
+    return removed
 
 
 def make_plan(raw: Mapping[str, Any]) -> Plan:
@@ -46,10 +55,16 @@ def make_plan(raw: Mapping[str, Any]) -> Plan:
     """
     config = parse(raw)
     data_root = Path(config.data_root)
+    blocking = [path for path in [Path(config.results), *Path(config.results).parents] if path.is_file()]
+    if blocking:
+        raise ConfigError(f"results = {config.results!r}: {blocking[0]} is a file; name a folder")
     used = sorted({getattr(config, study).dataset for study in config.studies})
     for name in used:
         check_source(name, config.datasets[name], data_root)
     pools = {name: known_pool(name, config.datasets[name], data_root) for name in used}
     for study in config.studies:
         registry.check(config, study, pools)
-    return Plan(config, pools)
+    chunks: dict[str, dict[str, registry.Chunk]] = {
+        study: {chunk.name: chunk for chunk in registry.chunks(config, study, pools)} for study in config.studies
+    }
+    return Plan(config, pools, chunks)

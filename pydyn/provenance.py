@@ -11,12 +11,25 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent
 
 
+# What a Run's result depends on, its own strategy apart.
+TRAINING_MODULES = ("pydyn.training.loop", "pydyn.training.device", "pydyn.training.summary")
+
+# Imported by what computes, but without a part in it: the version's number, and the list of strategies, which grows.
+NO_PART = frozenset({"pydyn", "pydyn.selection.registry"})
+
+
+def training_digest(strategy: type) -> str:
+    """Digest of the code that a Run's result depends on, given the class of its strategy's parameters."""
+    return code_digest(*TRAINING_MODULES, strategy.__module__)
+
+
 @lru_cache
 def code_digest(*modules: str) -> str:
     """Digest of modules of this package and of all that they import from it, directly or not.
 
-    Comments, docstrings and layout do not count: what a stage computes cannot depend on them. The kernels' sources count as a
-    whole wherever `pydyn.ops` is imported. Nothing is imported to find out.
+    Comments, docstrings and layout do not count: what a stage computes cannot depend on them. Files beside a package's modules
+    (templates, tables) count with the package, and the kernels' sources wherever `pydyn.ops` is imported. Nothing is imported
+    to find out.
 
     Args:
         modules: dotted names, as `pydyn.training.execute`.
@@ -26,23 +39,27 @@ def code_digest(*modules: str) -> str:
     """
     digest = hashlib.sha256()
     closure = _closure(modules)
+    files: list[Path] = []
     for name in sorted(closure):
         digest.update(name.encode())
         digest.update(_meaning(_source(name)).encode())
+        if _source(name).name == "__init__.py":
+            files += _files_beside(_source(name).parent)
     if "pydyn.ops" in closure:
-        kernels = PACKAGE.parent / "csrc"
-        for path in sorted(p for p in kernels.rglob("*") if p.is_file()):
-            digest.update(path.relative_to(kernels).as_posix().encode())
-            digest.update(path.read_bytes())
+        files += sorted(path for path in (PACKAGE.parent / "csrc").rglob("*") if path.is_file())
+    for path in files:
+        digest.update(path.relative_to(PACKAGE.parent).as_posix().encode())
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a training's figures can depend on."""
+    """Versions of what figures can depend on, and the commit of the checkout."""
     names = ["pydyn", "torch", "torchvision", "numpy", "h5py", "pillow", "scikit-learn"]
-    return {"python": platform.python_version()} | {name: _version(name) for name in names}
+    return {"commit": commit(), "python": platform.python_version()} | {name: _version(name) for name in names}
 
 
+@lru_cache
 def commit() -> str:
     """The checkout's commit, with `+changes` if files differ from it; `unknown` outside a checkout."""
     try:
@@ -74,16 +91,27 @@ def _closure(modules: tuple[str, ...]) -> set[str]:
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name in found or not _source(name).exists():
+        if name in found or name in NO_PART or not _source(name).exists():
             continue
         found.add(name)
         # Importing a module runs its packages' __init__ first.
-        waiting.append(name.rpartition(".")[0] or "pydyn")
+        waiting.append(name.rpartition(".")[0])
         for node in ast.walk(_tree(_source(name))):
             if isinstance(node, ast.Import):
                 waiting += [alias.name for alias in node.names if alias.name.split(".")[0] == "pydyn"]
             elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "pydyn":
                 waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def _files_beside(package: Path) -> list[Path]:
+    """Files of a package that are no modules: in its folder, and in folders that are no packages."""
+    found: list[Path] = []
+    for path in sorted(package.iterdir()):
+        if path.is_dir() and path.name != "__pycache__" and not (path / "__init__.py").exists():
+            found += sorted(file for file in path.rglob("*") if file.is_file())
+        elif path.is_file() and path.suffix not in (".py", ".so", ".pyd"):
+            found.append(path)
     return found
 
 

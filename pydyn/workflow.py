@@ -1,16 +1,24 @@
 """Running Snakemake so that the same command always finishes, also after a kill -9; and what rules need of their surroundings."""
 
+import contextlib
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import IO
+
+from pydyn.files import write_text
 
 # What a driver leaves on a machine with an NVIDIA GPU. Asking torch would cost seconds, at each planning.
 GPU_MARK = Path("/dev/nvidiactl")
 SNAKEMAKE_FOLDER = Path(".snakemake")
+LOCK, REPORT = "pydyn.lock", "pydyn.report"
+PROFILE = Path("workflow/profiles/default")
+
+_held: IO[str] | None = None
 
 
 def use_own_tools() -> None:
@@ -26,25 +34,34 @@ def has_gpu() -> bool:
     return GPU_MARK.exists()
 
 
-def reproduce(arguments: Sequence[str]) -> NoReturn:
-    """Become Snakemake in the working directory, so that signals and exit status are its own.
+def hold_folder(report: Path) -> None:
+    """Mark the working directory as one in which a Snakemake lives, as long as this process does; and where its report goes."""
+    global _held
+    SNAKEMAKE_FOLDER.mkdir(exist_ok=True)
+    _held = (SNAKEMAKE_FOLDER / LOCK).open("a")
+    fcntl.flock(_held, fcntl.LOCK_SH)
+    write_text(SNAKEMAKE_FOLDER / REPORT, str(report.resolve()))
 
-    A killed Snakemake leaves a lock of its own and jobs that go on. Snakemake cannot tell a dead lock from a living one; this
-    can: it holds a lock that every process it starts inherits and that the system frees when the last of them has ended.
+
+def reproduce(arguments: Sequence[str]) -> int:
+    """Run Snakemake in the working directory, on the default profile; returns its exit status.
+
+    A killed Snakemake leaves a lock that it cannot tell from a living one's. Every Snakemake of this workflow holds a lock of the
+    system's, too (`hold_folder`), which ends with its process: where nobody holds one, Snakemake's locks are dead.
     """
     SNAKEMAKE_FOLDER.mkdir(exist_ok=True)
-    lock = os.open(SNAKEMAKE_FOLDER / "pydyn.lock", os.O_RDWR | os.O_CREAT)
-    try:
+    with (SNAKEMAKE_FOLDER / LOCK).open("a") as lock, contextlib.suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print(
-            "pydyn: a workflow, or a job that a killed one left, still runs in this folder; waiting for it", flush=True
-        )
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    os.set_inheritable(lock, True)
-    snakemake = [sys.executable, "-m", "snakemake"]
-    if any((SNAKEMAKE_FOLDER / "locks").glob("*")):
-        subprocess.run(
-            [*snakemake, "--unlock", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
-        )
-    os.execv(sys.executable, [*snakemake, "--rerun-incomplete", *arguments])
+        for dead in (SNAKEMAKE_FOLDER / "locks").glob("*.lock"):
+            dead.unlink()
+    profile = [] if "--workflow-profile" in arguments or not PROFILE.is_dir() else ["--workflow-profile", str(PROFILE)]
+    command = [sys.executable, "-m", "snakemake", "--rerun-incomplete", *profile, *arguments]
+    process = subprocess.Popen(command)
+    # A terminal sends Ctrl-C to both; what a scheduler sends here is handed on. Snakemake ends its jobs, then itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(number))
+    status = process.wait()
+    report = SNAKEMAKE_FOLDER / REPORT
+    if status == 0 and report.exists() and Path(report.read_text(encoding="utf-8")).exists():
+        print(f"Report: {report.read_text(encoding='utf-8')}", flush=True)
+    return status

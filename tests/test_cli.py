@@ -21,7 +21,12 @@ def folder(tmp_path):
     config = {
         "studies": ["dynamic"],
         "datasets": {"tiny": {"source": "shapes", "train": 60, "test": 30, "image_size": 16}},
-        "dynamic": {"dataset": "tiny", "epochs": 1, "comparison": {"trials": [{"strategy": {"name": "full"}}]}},
+        "dynamic": {
+            "dataset": "tiny",
+            "protocols": ["paper"],
+            "epochs": 1,
+            "comparison": {"trials": [{"strategy": {"name": "full"}}]},
+        },
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     return tmp_path
@@ -55,7 +60,7 @@ def test_mistakes_are_one_line_and_a_non_zero_exit(folder, arguments, expected):
     assert done.stderr.startswith("pydyn: error: ")
     assert expected in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert {path.name for path in folder.rglob("*") if path.is_file()} <= {"config.yaml", ".lock"}
+    assert {path.name for path in folder.rglob("*") if path.is_file()} <= {"config.yaml", ".seed0.lock"}
 
 
 def test_help_is_quick_to_load_and_names_every_verb():

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pydyn.files import TEMPORARY_MARK, whole_or_absent, write_text
+from pydyn.files import HOST, TEMPORARY_MARK, whole_or_absent, write_text
 
 
 def test_a_written_file_is_there_and_nothing_else(tmp_path):
@@ -42,7 +42,7 @@ with whole_or_absent({str(path)!r}) as temporary:
 
 
 def test_what_a_living_writer_has_begun_is_left_alone(tmp_path):
-    begun = tmp_path / f".file.txt{TEMPORARY_MARK}{os.getppid()}"
+    begun = tmp_path / f".file.txt{TEMPORARY_MARK}{HOST}-{os.getppid()}"
     begun.write_text("half")
     write_text(tmp_path / "file.txt", "whole")
     assert begun.exists()

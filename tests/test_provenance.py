@@ -5,7 +5,8 @@ import shutil
 import pytest
 
 from pydyn import provenance
-from pydyn.training.execute import TRAINING_MODULES
+from pydyn.selection.controls import Full
+from pydyn.selection.dynamic import Dynamic
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def package(tmp_path, monkeypatch):
 def digest():
     provenance.code_digest.cache_clear()
     provenance._tree.cache_clear()
-    return provenance.code_digest(*TRAINING_MODULES)
+    return provenance.training_digest(Dynamic)
 
 
 def append(path, text):
@@ -38,7 +39,17 @@ def test_code_that_training_runs_counts(package, file):
 
 
 @pytest.mark.parametrize(
-    "file", ["report/page.py", "config/main.py", "cli.py", "studies/dynamic.py", "data/prepare.py"]
+    "file",
+    [
+        "report/page.py",
+        "config/main.py",
+        "cli.py",
+        "studies/dynamic.py",
+        "data/prepare.py",
+        "__init__.py",
+        "selection/registry.py",
+        "selection/controls.py",
+    ],
 )
 def test_code_that_training_does_not_run_does_not_count(package, file):
     before = digest()
@@ -53,6 +64,23 @@ def test_comments_and_docstrings_do_not_count_and_kernels_do(package):
     assert digest() == before
     append(next((package / "csrc").rglob("*.cpp")), "// a comment in a kernel counts\n")
     assert digest() != before
+
+
+def test_a_strategys_own_code_counts_for_its_runs(package):
+    digest()
+    before = provenance.training_digest(Full)
+    append(package / "pydyn" / "selection" / "controls.py", "\nCHANGED = 1\n")
+    digest()
+    assert provenance.training_digest(Full) != before
+
+
+@pytest.mark.parametrize("file", ["templates/page.css", "reference/dynamic_a_grid.csv"])
+def test_templates_and_published_figures_count_for_the_report(package, file):
+    provenance.code_digest.cache_clear()
+    before = provenance.code_digest("pydyn.report.page")
+    append(package / "pydyn" / "report" / file, " ")
+    provenance.code_digest.cache_clear()
+    assert provenance.code_digest("pydyn.report.page") != before
 
 
 def test_versions_and_commit_are_told():

@@ -1,15 +1,16 @@
 """Data sets as the configuration declares them: a source, how it is split, and what is kept of it."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pydyn.config.base import Section
+from pydyn.config.base import Count, Section
 
+Side = Annotated[int, Field(ge=8, le=4096)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
 
 # Training and test images of torchvision's data sets, so that a subset larger than the pool is refused before a download.
 TORCHVISION_SIZES = {
@@ -38,6 +39,8 @@ class Group(Section):
     def _one_way(self) -> Self:
         if (self.manifest is None) == (self.pattern is None):
             raise ValueError("needs either `manifest` and `column`, or `pattern`")
+        if self.manifest is not None and (Path(self.manifest).is_absolute() or ".." in Path(self.manifest).parts):
+            raise ValueError(f"manifest = {self.manifest!r} must be a path inside the data set")
         if (self.manifest is None) != (self.column is None):
             raise ValueError("`manifest` and `column` go together")
         if self.block is not None and self.manifest is None:
@@ -138,7 +141,7 @@ class FileDataset(Dataset):
 
     path: str
     """Relative to `data_root`."""
-    image_size: Annotated[int, Field(ge=8, le=4096)] | tuple[Count, Count] | None = None
+    image_size: Side | tuple[Side, Side] | None = None
     """Resize to a square, or to (height, width). None: all images must have one size already."""
     channels: Literal[1, 3] | None = None
     """Grey or RGB. None: as the first image is."""
@@ -147,7 +150,7 @@ class FileDataset(Dataset):
 
     def resolve(self, data_root: Path) -> Path:
         """The path of the folder or archive."""
-        return data_root / Path(self.path).expanduser()
+        return data_root / os.path.expanduser(self.path)  # noqa: PTH111 (an unknown ~user is a missing file, not a crash)
 
 
 class FolderDataset(FileDataset):

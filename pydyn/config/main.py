@@ -7,23 +7,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import StringConstraints, ValidationError, model_validator
 from pydantic.json_schema import GenerateJsonSchema
 
-from pydyn.config.base import Section
+from pydyn.config.base import Count, Listed, Section
 from pydyn.config.datasets import AnyDataset
-from pydyn.config.studies import Count, DynamicStudy
+from pydyn.config.studies import DynamicStudy
 from pydyn.errors import ConfigError
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+NAME_RULE = "data sets have letters, digits, '.', '_' and '-', folders of results no braces or control characters"
 
 
 class Config(Section):
     """Everything a workflow needs to know. Keys at the top level may also be given by `--config key=value`."""
 
-    studies: Annotated[list[Literal["dynamic"]], Field(min_length=1)]
+    studies: Listed[Literal["dynamic"]]
     """Which sections below to run."""
-    results: Annotated[str, StringConstraints(min_length=1)] = "results"
+    results: Annotated[str, StringConstraints(pattern=r"^[^{}\x00-\x1f]*[^{}\x00-\x20][^{}\x00-\x1f]*$")] = "results"
     """Where everything is written, relative to the working directory."""
     data_root: str = "."
     """What paths of data sets are relative to."""
@@ -57,13 +58,15 @@ def read(*files: Path | str) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for file in files:
         try:
-            content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+            text = Path(file).read_text(encoding="utf-8")
+            # JSON is not YAML 1.1: that reads 5e-05 as text.
+            content = json.loads(text) if Path(file).suffix == ".json" else yaml.safe_load(text)
         except OSError as error:
             raise ConfigError(
                 f"{file}: cannot be read ({error.strerror}); name a configuration file that exists"
             ) from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file}: is not YAML: {' '.join(str(error).split())}") from None
+        except (yaml.YAMLError, ValueError) as error:
+            raise ConfigError(f"{file}: is not YAML or JSON: {' '.join(str(error).split())}") from None
         if not isinstance(content, dict):
             raise ConfigError(f"{file}: holds {type(content).__name__}, allowed is a mapping of keys to values")
         merged = overlay(merged, content)
@@ -82,13 +85,26 @@ def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def parse(raw: Mapping[str, Any]) -> Config:
     """Check a configuration and give it types. Raises ConfigError with a line for each mistake: key, value, what is allowed."""
+    _check_kinds(raw, "configuration")
     try:
         # By way of JSON: in that mode pydantic is strict about types and yet takes a list for a tuple.
         return Config.model_validate_json(json.dumps(raw))
     except ValidationError as error:
         raise ConfigError("\n".join(_mistakes(error, raw))) from None
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"the configuration holds a value that JSON cannot: {error}") from None
+
+
+def _check_kinds(value: Any, key: str) -> None:
+    """YAML also holds dates, binary data and keys that are no text."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            if not isinstance(name, str):
+                raise ConfigError(f"{key}: has the key {name!r}, which YAML does not read as text; write it in quotes")
+            _check_kinds(part, name if key == "configuration" else f"{key}.{name}")
+    elif isinstance(value, list):
+        for position, part in enumerate(value):
+            _check_kinds(part, f"{key}[{position}]")
+    elif value is not None and not isinstance(value, bool | int | float | str):
+        raise ConfigError(f"{key} = {value}; YAML reads it as a {type(value).__name__}; write text in quotes")
 
 
 def json_schema() -> dict[str, Any]:
@@ -99,7 +115,8 @@ def json_schema() -> dict[str, Any]:
 def _mistakes(error: ValidationError, raw: Mapping[str, Any]) -> list[str]:
     lines: dict[str, str] = {}
     for item in error.errors(include_url=False):
-        key = _key(item["loc"], raw)
+        names_a_key = item["type"] in ("extra_forbidden", "unexpected_keyword_argument", "missing")
+        key = _key(item["loc"], raw, names_a_key)
         line = _describe(key, item)
         # A value that fits none of several types is one mistake.
         lines[key] = f"{lines[key]} or {line.rpartition('; ')[2]}" if key in lines else line
@@ -112,6 +129,8 @@ def _describe(key: str, item: Any) -> str:
         return f"{key}: unknown key{_did_you_mean(key)}; remove it or correct its name"
     if kind == "missing":
         return f"{key}: missing; add it"
+    if kind == "string_pattern_mismatch":
+        return f"{key}: the name {value!r} is not allowed; {NAME_RULE}"
     if kind == "value_error":
         return f"{key or 'configuration'}: {context['error']}"
     message = item["msg"].replace("Input should be", "must be").replace("Input tag", "tag")
@@ -123,21 +142,23 @@ def _describe(key: str, item: Any) -> str:
     return f"{key} = {value!r}; {message[0].lower()}{message[1:]}{hint}"
 
 
-def _key(location: Sequence[int | str], raw: Any) -> str:
+def _key(location: Sequence[int | str], raw: Any, names_a_key: bool) -> str:
     """The path of a mistake as the user wrote it: without the tags that pydantic adds for unions."""
     parts: list[str] = []
     for position, part in enumerate(location):
         if isinstance(part, int) and isinstance(raw, list):
             parts[-1] += f"[{part}]"
             raw = raw[part] if part < len(raw) else None
-        elif isinstance(raw, Mapping) and (part in raw or position == len(location) - 1):
+        elif isinstance(raw, Mapping) and (part in raw or (names_a_key and position == len(location) - 1)):
             parts.append(str(part))
             raw = raw.get(part)
     return ".".join(parts)
 
 
 def _did_you_mean(key: str) -> str:
-    close = difflib.get_close_matches(key.rpartition(".")[2], sorted(_known_keys(Config.model_json_schema())), n=1)
+    written = key.rpartition(".")[2]
+    known = _known_keys(Config.model_json_schema()) - {written}
+    close = difflib.get_close_matches(written, sorted(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 

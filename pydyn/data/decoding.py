@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -25,11 +24,12 @@ GREY_MODES = frozenset(("1", "L", "LA", "La"))
 # Enough images to make handing them to a thread worthwhile, few enough that what waits stays small.
 MAX_TASK_IMAGES = 32
 TASK_BYTES = 2**20
-MAX_THREADS = 8
 
 
-def decode_all(payloads: Iterable[Payload], size: tuple[int, int] | None, channels: int | None) -> Iterator[Outcome]:
-    """Decode images in order; each is resized to `size` (height, width) if that is given.
+def decode_all(
+    payloads: Iterable[Payload], size: tuple[int, int] | None, channels: int | None, n_threads: int = 2
+) -> Iterator[Outcome]:
+    """Decode images in order, `n_threads` at a time; each is resized to `size` (height, width) if that is given.
 
     `channels` is 1 or 3; None takes what the first readable image has. Other images are converted. Pillow's limit on
     pixels holds: an image beyond it counts as unreadable.
@@ -45,7 +45,7 @@ def decode_all(payloads: Iterable[Payload], size: tuple[int, int] | None, channe
         else:
             return
         n_images = max(1, min(MAX_TASK_IMAGES, TASK_BYTES // first.nbytes))
-        yield from _in_parallel(payloads, size, first.shape[2], n_images)
+        yield from _in_parallel(payloads, size, first.shape[2], n_images, n_threads)
 
 
 def decode(payload: Payload, size: tuple[int, int] | None, channels: int | None) -> NDArray[np.uint8]:
@@ -66,12 +66,11 @@ def decode(payload: Payload, size: tuple[int, int] | None, channels: int | None)
 
 
 def _in_parallel(
-    payloads: Iterator[Payload], size: tuple[int, int] | None, channels: int, n_images: int
+    payloads: Iterator[Payload], size: tuple[int, int] | None, channels: int, n_images: int, n_threads: int
 ) -> Iterator[Outcome]:
     def task(batch: list[Payload]) -> list[Outcome]:
         return [_try_decode(payload, size, channels) for payload in batch]
 
-    n_threads = min(MAX_THREADS, len(os.sched_getaffinity(0)))
     waiting: deque[Future[list[Outcome]]] = deque()
     with ThreadPoolExecutor(n_threads) as pool:
         while batch := list(islice(payloads, n_images)):

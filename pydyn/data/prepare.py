@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -16,19 +15,18 @@ from numpy.typing import NDArray
 
 from pydyn.config.datasets import AnyDataset, FileDataset
 from pydyn.data.checks import check_source
-from pydyn.data.decoding import Outcome, Payload, decode_all
+from pydyn.data.decoding import Outcome, decode_all
 from pydyn.data.groups import find_groups, no_groups
-from pydyn.data.listing import TRAIN, some
+from pydyn.data.listing import PARTS, TRAIN, some
 from pydyn.data.progress import with_progress
 from pydyn.data.sources import open_source
 from pydyn.data.splits import check_division, divide
 from pydyn.data.store import StoreWriter
 from pydyn.errors import DataError
 from pydyn.files import whole_or_absent
+from pydyn.provenance import versions
 
 LOG = logging.getLogger(__name__)
-# Modules that may change a byte of a store.
-MODULES = ("pydyn", "numpy", "PIL", "h5py", "sklearn", "torchvision")
 
 Image = NDArray[np.uint8]
 
@@ -54,12 +52,12 @@ class _Table:
         )
 
 
-def prepare(name: str, dataset: AnyDataset, data_root: Path, output: Path) -> None:
+def prepare(name: str, dataset: AnyDataset, data_root: Path, output: Path, threads: int = 2) -> None:
     """Make the image store `output` of a declared data set: whole, or not at all.
 
     Rows are in the source's order: the archive's, a folder's by path, train before test where images are generated or
-    torchvision's. The same declaration and data give the same digest. Memory does not grow with the number of images.
-    Progress goes to standard error.
+    torchvision's. The same declaration and data give the same digest. Images are decoded by `threads` threads; only a few of
+    them are in memory at a time (of all, just paths and labels are). Progress goes to standard error.
 
     Raises DataError or ConfigError that name the data set, what is wrong with it and what to do. All images are looked
     at before unreadable ones or ones of another size are refused, so that all can be mended at once.
@@ -79,13 +77,13 @@ def prepare(name: str, dataset: AnyDataset, data_root: Path, output: Path) -> No
         group_ids=groups.ids[division.rows],
     )
     with whole_or_absent(output) as temporary:
-        _write(name, dataset, table, source.read(division.rows.tolist()), temporary)
+        size, channels = (_size(dataset), dataset.channels) if isinstance(dataset, FileDataset) else (None, None)
+        outcomes = decode_all(source.read(division.rows.tolist()), size, channels, threads)
+        _write(name, dataset, table, outcomes, temporary)
 
 
-def _write(name: str, dataset: AnyDataset, table: _Table, payloads: Iterator[Payload], temporary: Path) -> None:
+def _write(name: str, dataset: AnyDataset, table: _Table, outcomes: Iterator[Outcome], temporary: Path) -> None:
     where = f"data set {name!r}"
-    size, channels = (_size(dataset), dataset.channels) if isinstance(dataset, FileDataset) else (None, None)
-    outcomes = decode_all(payloads, size, channels)
     intake = _Intake(table.paths)
     images = intake.accept(with_progress(outcomes, len(table.paths), f"prepare {name}"))
     first = next(images, None)
@@ -100,7 +98,10 @@ def _write(name: str, dataset: AnyDataset, table: _Table, payloads: Iterator[Pay
             writer.add(stacked)
             moments.add(stacked[table.parts[intake.kept[-len(block) :]] == TRAIN])
         intake.refuse(where, isinstance(dataset, FileDataset) and dataset.skip_unreadable)
-        _finish(name, dataset, table.take(intake.kept), intake.unreadable, moments, writer)
+        kept = table.take(intake.kept)
+        _finish(name, dataset, kept, intake.unreadable, moments, writer)
+    counts = ", ".join(f"{np.count_nonzero(kept.parts == part)} {named}" for part, named in enumerate(PARTS))
+    print(f"prepare {name}: {len(kept.paths)} images of {len(table.class_names)} classes, {counts}", flush=True)
 
 
 def _finish(
@@ -119,7 +120,7 @@ def _finish(
         {
             "dataset": name,
             "declaration": dataset.model_dump_json(),
-            "created_by": json.dumps(_versions()),
+            "created_by": json.dumps(versions()),
         },
         {"labels": table.labels, "split": table.parts, "group": table.group_ids, "mean": mean, "std": std},
         {
@@ -206,8 +207,3 @@ class _Moments:
 def _size(dataset: FileDataset) -> tuple[int, int] | None:
     size = dataset.image_size
     return (size, size) if isinstance(size, int) else size
-
-
-def _versions() -> dict[str, str]:
-    """The versions of those that took part."""
-    return {module: sys.modules[module].__version__ for module in MODULES if module in sys.modules}

@@ -31,7 +31,7 @@ class Dynamic(Parameters):
     alpha: int | float = 0.5
     """Images in the subset A: a count (int) or a share of the pool (float)."""
     beta: float = 0.7
-    """Share of A replaced at the first resampling, in [0, 1]: beta_0 of Eq. 3."""
+    """beta_0 of Eq. 3, in [0, 1]: the share of A that a resampling replaces, before any decay."""
     gamma: float = 1.0
     """Decay of beta per epoch, in (0, 1]: beta_n = gamma^n beta_0 (Eq. 3). 1 keeps beta constant."""
     delta: float = 0.01
@@ -103,7 +103,8 @@ class DynamicTraining(Strategy):
             self._best, self._best_accuracy = self._current, accuracy
         previous, self._previous_accuracy = self._previous_accuracy, accuracy
         beta = self._parameters.beta * self._parameters.gamma**self._epoch
-        kind = "none" if previous is None else self._decide(accuracy - previous)
+        # Accuracies are counts over counts: without rounding, a change of exactly delta would fall on either side of it.
+        kind = "none" if previous is None else self._decide(round(accuracy - previous, 9))
         if kind == "none":
             return Resampling(beta=beta)
         replaced = round(beta * len(self._current))

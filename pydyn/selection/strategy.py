@@ -16,7 +16,7 @@ class Parameters(ABC):
     """A strategy as it is declared: immutable, hashable, independent of a pool. Wrong values raise ValueError."""
 
     # Read by pydantic where a configuration holds strategies: unknown keys and wrong types are refused there.
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
     name: str
 
@@ -49,7 +49,7 @@ class Resampling:
     kind: Literal["none", "I", "II"] = "none"
     """Type I replaces images of the current subset (Eq. 1), type II of the best one (Eq. 2)."""
     replaced: int = 0
-    """How many of the images in the new subset were drawn from outside the old one."""
+    """How many of the images in the new subset were drawn from outside the one it was made from: the current or the best."""
     beta: float = 0.0
     """The share that was to be replaced at this epoch (Eq. 3)."""
 
@@ -94,11 +94,11 @@ def count_of(alpha: int | float, n_pool: int) -> int:
 
 
 def check_alpha(alpha: int | float) -> None:
-    """Raise ValueError unless `alpha` is a count (int, at least 1) or a share (float, above 0, at most 1)."""
+    """Raise ValueError unless `alpha` is a count (int, at least 2) or a share (float, above 0, at most 1)."""
     if isinstance(alpha, bool) or not isinstance(alpha, int | float):
         raise ValueError(f"alpha = {alpha!r} must be a count of images (an integer) or a share of the pool (a decimal)")
-    if isinstance(alpha, int) and alpha < 1:
-        raise ValueError(f"alpha = {alpha} as a count of images must be at least 1")
+    if isinstance(alpha, int) and alpha < 2:
+        raise ValueError(f"alpha = {alpha} as a count of images must be at least 2; write the whole pool as 1.0")
     if isinstance(alpha, float) and not 0 < alpha <= 1:
         raise ValueError(
             f"alpha = {alpha} as a share of the pool must be above 0 and at most 1; write a count as an integer"

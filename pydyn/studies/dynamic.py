@@ -28,7 +28,7 @@ def _rows(study: DynamicStudy, trials: Sequence[Trial]) -> list[tuple[Parameters
 
 
 def _runs(study: DynamicStudy, rows: Sequence[tuple[Parameters, int]], replicates: int) -> list[Run]:
-    return [
+    listed = [
         Run(
             study="dynamic",
             dataset=study.dataset,
@@ -46,3 +46,5 @@ def _runs(study: DynamicStudy, rows: Sequence[tuple[Parameters, int]], replicate
         for strategy, epochs in rows
         for seed in range(replicates)
     ]
+    # Rows may turn out the same, as when an overlay shortens the study to the epochs of one of its trials.
+    return list(dict.fromkeys(listed))

@@ -79,8 +79,14 @@ def pool_size(config: Config, run: Run, n_train: int) -> int:
 
 
 def check(config: Config, study: str, pools: Mapping[str, int | None]) -> None:
-    """Refuse Runs that cannot be trained, as far as the pools' sizes are known. Raises ConfigError, naming experiment and Run."""
-    for experiment, listed in STUDIES[study](config).items():
+    """Refuse Runs that cannot be trained, as far as the pools' sizes are known before the data are read.
+
+    A job checks again, exactly, before it trains. Raises ConfigError, naming experiment, data set and protocol.
+    """
+    experiments = STUDIES[study](config)
+    if not any(experiments.values()):
+        raise ConfigError(f"{study}: asks for no experiment; give it at least one of its sections")
+    for experiment, listed in experiments.items():
         for run in listed:
             n_train = pools[run.dataset]
             if n_train is None:

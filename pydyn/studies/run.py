@@ -13,6 +13,9 @@ from pydyn.errors import RunError
 from pydyn.selection.registry import from_dict
 from pydyn.selection.strategy import Parameters
 
+# What a complete Run leaves in its directory.
+COMPLETE = ("summary.json", "history.csv", "weights.safetensors")
+
 # What the papers use: not spelled out in a Run's id.
 PUBLISHED_BATCH_SIZE = 512
 PUBLISHED_LEARNING_RATE = 1e-3
@@ -72,6 +75,10 @@ class Run:
     def directory(self, results: Path) -> Path:
         """Where the Run's history, summary, weights and checkpoint live."""
         return results / self.study / "runs" / self.id
+
+    def is_complete(self, results: Path) -> bool:
+        """Whether all files of a complete Run are there; what is in them, the readers check."""
+        return all((self.directory(results) / name).is_file() for name in COMPLETE)
 
     @cached_property
     def digest(self) -> str:

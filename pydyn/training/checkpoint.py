@@ -1,5 +1,6 @@
 """A Run's state between two epochs, so that a killed Run goes on where it was."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from pydyn.files import whole_or_absent
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write nested dictionaries and lists of tensors, arrays, numbers and strings, whole or not at all."""
+    # By way of memory: on a full disk torch's own writer dies without saying why.
+    buffer = BytesIO()
+    torch.save(_arrays_to_tensors(state), buffer)
     with whole_or_absent(path) as temporary:
-        torch.save(_arrays_to_tensors(state), temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:

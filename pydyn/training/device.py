@@ -1,5 +1,6 @@
 """Where a training runs, and in which precision."""
 
+import os
 from dataclasses import dataclass
 
 import torch
@@ -24,15 +25,19 @@ def open_device(wanted: str, threads: int) -> Device:
         threads: of the CPU. On the CPU another number of threads may change a sum's order, and with it the last bits.
 
     Raises:
-        RunError: `cuda` without a usable GPU.
+        RunError: `cuda` without a usable GPU, or more threads than cores.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
         raise RunError("device = 'cuda': torch sees no GPU; use device: cpu or auto (`pydyn doctor` tells more)")
+    cores = len(os.sched_getaffinity(0))
+    if threads > cores:
+        raise RunError(f"threads = {threads}: this process may use {cores} cores; lower `threads`")
     torch.set_num_threads(threads)
     if wanted == "cpu" or not torch.cuda.is_available():
         return Device(torch.device("cpu"), f"CPU, {torch.backends.cpu.get_cpu_capability()}", threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
     return Device(torch.device("cuda"), torch.cuda.get_device_name(), threads)
 
 

@@ -4,29 +4,28 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import shutil
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 from tqdm import tqdm
 
 from pydyn.data.batches import ResidentImages
 from pydyn.data.progress import SECONDS_BETWEEN_LINES
 from pydyn.data.store import ImageStore
-from pydyn.errors import RunError
+from pydyn.errors import DataError, RunError
 from pydyn.files import whole_or_absent, write_text
-from pydyn.provenance import code_digest, versions
+from pydyn.ops.extension import EXTENSION
+from pydyn.provenance import training_digest, versions
 from pydyn.studies.run import Run
 from pydyn.training.device import Device, resolve_precision
 from pydyn.training.history import Epoch
 from pydyn.training.loop import Parts, Trained, Training, train
 from pydyn.training.summary import Accuracy, Seconds, Summary, read_summary, write_summary
-
-# Modules which, with all that they import, a Run's result depends on.
-TRAINING_MODULES = ("pydyn.training.loop", "pydyn.training.device", "pydyn.training.summary")
 
 Log = Callable[[str], None]
 
@@ -40,6 +39,10 @@ def execute(runs: Sequence[Run], results: Path, store_path: Path, device: Device
     """
     with ImageStore.open(store_path) as store:
         store.verify()
+        if others := {run.dataset for run in runs} - {store.name}:
+            raise DataError(
+                f"image store {store_path} holds {store.name!r}, not {others.pop()!r}; delete it and run again"
+            )
         images = ResidentImages.from_store(store, device.torch)
         for run in runs:
             directory = run.directory(results)
@@ -50,7 +53,7 @@ def execute(runs: Sequence[Run], results: Path, store_path: Path, device: Device
 def _complete(
     run: Run, directory: Path, results: Path, store: ImageStore, images: ResidentImages, device: Device, log: Log
 ) -> None:
-    code = code_digest(*TRAINING_MODULES)
+    code = training_digest(type(run.strategy))
     fingerprint = hashlib.sha256(f"{run.digest} {store.digest} {code}".encode()).hexdigest()[:16]
     summary_path = directory / "summary.json"
     begun = _begun(directory)
@@ -58,14 +61,20 @@ def _complete(
         kept = _set_aside(directory, results / run.study / "superseded" / run.id / str(begun))
         log(f"{run.id}: what was there came from another configuration, data or code; kept in {kept}")
     elif summary_path.exists():
-        log(f"{run.id}: complete already, accuracy {read_summary(summary_path).reported_accuracy:.4f}")
-        return
+        summary = read_summary(summary_path)
+        if summary.fingerprint != fingerprint:
+            raise RunError(f"{summary_path}: is not of the Run that its folder holds; remove the folder and run again")
+        if run.is_complete(results):
+            log(f"{run.id}: complete already, accuracy {summary.reported_accuracy:.4f}")
+            return
+        kept = _set_aside(directory, results / run.study / "superseded" / run.id / fingerprint)
+        log(f"{run.id}: some of its files are gone, so it is trained again; what was left is kept in {kept}")
     write_text(directory / "run.json", json.dumps({"fingerprint": fingerprint, "run": run.to_dict()}, indent=2) + "\n")
     parts = Parts.of(run, store)
     precision = resolve_precision(run.precision, device.torch)
     training = Training(run, images, parts, len(store.class_names), precision)
     with tqdm(total=run.epochs, desc=run.id, unit="epoch", leave=False, disable=None) as bar:
-        trained = train(training, directory, fingerprint, _progress(run, bar, log))
+        trained = train(training, directory, _sitting(fingerprint, device, precision), _progress(run, bar, log))
     with whole_or_absent(directory / "weights.safetensors") as temporary:
         # One key: safetensors writes several in an order that changes from process to process.
         origin = json.dumps({"run": run.id, "epoch": trained.best_epoch})
@@ -114,13 +123,22 @@ def _summarise(
     )
 
 
+def _sitting(fingerprint: str, device: Device, precision: str) -> str:
+    """What a checkpoint must have in common with a process that goes on from it, so that the Run ends as if never cut short."""
+    kernels = "extension" if EXTENSION.loaded else "reference"
+    return f"{fingerprint}, {device.name}, {device.threads} threads, {precision}, torch {torch.__version__}, {kernels}"
+
+
 def _begun(directory: Path) -> str | None:
     """The fingerprint of what a Run's directory holds; None if nothing has begun there."""
     path = directory / "run.json"
     if not path.exists():
         return None
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["fingerprint"])
+        begun = json.loads(path.read_text(encoding="utf-8"))["fingerprint"]
+        if not re.fullmatch("[0-9a-f]{16}", begun):
+            raise ValueError(f"fingerprint {begun!r}")
+        return str(begun)
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: not a Run's description ({error}); remove its folder and run again") from None
 
@@ -128,24 +146,25 @@ def _begun(directory: Path) -> str | None:
 @contextlib.contextmanager
 def _only_one(directory: Path, log: Log) -> Iterator[None]:
     """Hold a Run's lock. The system frees it when its process ends, however that ends."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("w") as lock:
+    # Beside the folder and not in it: the folder may be set aside as a whole.
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with directory.with_name(f".{directory.name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             log(f"{directory}: another process trains this Run; waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
+        directory.mkdir(exist_ok=True)
         yield
 
 
 def _set_aside(directory: Path, target: Path) -> Path:
-    """Move a Run's files, its lock apart, to where nothing looks for them but people."""
+    """Move a Run's folder, in one step, to where nothing looks for it but people."""
     while target.exists():
         target = target.with_name(target.name + "+")
-    target.mkdir(parents=True)
-    for path in directory.iterdir():
-        if path.name != ".lock":
-            shutil.move(path, target / path.name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    directory.rename(target)
+    directory.mkdir()
     return target
 
 

@@ -23,9 +23,8 @@ from pydyn.studies.run import Run
 from pydyn.training.checkpoint import load_checkpoint, save_checkpoint, tensors_to_arrays
 from pydyn.training.history import Epoch, History, to_values
 
-# Evaluation needs no gradients, so this many images at once fit wherever training does. A constant: the size of a batch can
-# change the last bits of what is computed.
-EVALUATION_BATCH = 512
+# Pixels evaluated at once: 512 images of CIFAR's size. A constant, because the size of a batch can change the last bits.
+EVALUATION_PIXELS = 512 * 32 * 32
 
 # A checkpoint costs some ten milliseconds, what is lost without one at most this long.
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
@@ -157,7 +156,8 @@ class Training:
         """Mean loss and accuracy on a part of the images."""
         self.network.eval()
         total = torch.zeros(2, dtype=torch.float64, device=self.images.device)
-        for batch in self.images.indices(part).split(EVALUATION_BATCH):
+        height, width, _ = self.images.shape
+        for batch in self.images.indices(part).split(max(1, EVALUATION_PIXELS // (height * width))):
             inputs, labels = self.images.batch(batch)
             with self._autocast():
                 logits = self.network(inputs).float()
@@ -213,13 +213,13 @@ def train(
     Args:
         training: at its start.
         directory: where `history.csv` and the checkpoint go.
-        fingerprint: of everything that the result depends on.
+        fingerprint: of everything that the result depends on, to its last bit.
         on_epoch: called after each epoch.
     """
     history = History(directory / "history.csv")
     checkpoint_path = directory / "checkpoint.pt"
     checkpoint = load_checkpoint(checkpoint_path)
-    if checkpoint and checkpoint["fingerprint"] == fingerprint:
+    if checkpoint and checkpoint.get("fingerprint") == fingerprint:
         training.load_state_dict(checkpoint["training"])
         history.restart([Epoch(**row) for row in checkpoint["history"]])
     else:

@@ -27,7 +27,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Seconds:
-    """Wall time, over all sittings of a resumed Run."""
+    """Wall time of the epochs in the history; what a killed process did after its last checkpoint is not in it."""
 
     train: float
     evaluate: float
@@ -86,6 +86,9 @@ def read_summary(path: Path) -> Summary:
     """Read `summary.json`. Raises RunError if it is missing or not a summary."""
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for part in ("accuracy", "seconds"):
+            if not all(value is None or isinstance(value, int | float) for value in values[part].values()):
+                raise ValueError(f"{part} holds what is no number")
         return Summary(
             **{
                 **values,

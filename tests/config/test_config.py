@@ -2,6 +2,7 @@
 
 import copy
 import json
+from datetime import date
 from pathlib import Path
 
 import jsonschema
@@ -26,8 +27,9 @@ def raw():
         "datasets": {"tiny": {"source": "shapes", "train": 100, "test": 30}},
         "dynamic": {
             "dataset": "tiny",
+            "protocols": ["paper"],
             "epochs": 2,
-            "grid": {"alpha": [0.3, 0.5], "beta": [0.2]},
+            "grid": {"alpha": [0.3, 0.5], "beta": [0.2], "gamma": [0.97]},
             "comparison": {"trials": [{"strategy": {"name": "full"}}, {"strategy": {"name": "fixed", "alpha": 50}}]},
         },
     }
@@ -66,8 +68,17 @@ MISTAKES = [
     (["dynamic", "grid", "gamma"], [1.5], ["dynamic.grid", "gamma = 1.5"]),
     (["dynamic", "grid", "alpha"], [200], ["dynamic.grid", "alpha = 200 is 200 images, allowed is 1 to 100"]),
     (["dynamic", "grid", "alpha"], [1.5], ["dynamic.grid", "alpha = 1.5"]),
+    (["dynamic", "grid", "alpha"], [1], ["dynamic.grid", "alpha = 1", "write the whole pool as 1.0"]),
+    (["dynamic", "grid", "alpha"], [0.3, 0.3], ["dynamic.grid.alpha: lists 0.3 more than once"]),
+    (["dynamic", "protocols"], ["paper", "paper"], ["dynamic.protocols: lists paper more than once"]),
+    (["dynamic", "learning_rate"], float("inf"), ["dynamic.learning_rate = inf", "finite"]),
+    (["dynamic", "grid", "beta"], [float("nan")], ["dynamic.grid.beta[0] = nan", "finite"]),
     (["dynamic", "grid", "alpha"], ["half"], ["dynamic.grid.alpha[0] = 'half'", "integer", "number"]),
-    (["dynamic", "grid"], {"alpha": [0.9], "beta": [0.7]}, ["dynamic.grid", "only 10 of the pool of 100"]),
+    (
+        ["dynamic", "grid"],
+        {"alpha": [0.9], "beta": [0.7], "gamma": [1.0]},
+        ["dynamic.grid", "only 10 of the pool of 100"],
+    ),
     (["dynamic", "comparison", "trials", 0, "strategy", "name"], "ful", ["trials[0].strategy", "'ful'", "'full'"]),
     (["dynamic", "dataset"], "other", ["dynamic.dataset = 'other' is not declared", "tiny"]),
     (["studies"], ["dynamics"], ["studies[0] = 'dynamics'", "'dynamic'"]),
@@ -76,7 +87,16 @@ MISTAKES = [
     (["device"], "gpu", ["device = 'gpu'", "'auto', 'cpu' or 'cuda'"]),
     (["datasets", "tiny", "source"], "zip", ["datasets.tiny", "'zip'", "'archive'"]),
     (["datasets", "tiny", "size"], [0.9, 0.1], ["datasets.tiny.size: the first size must not exceed the second"]),
-    (["datasets", "a b"], {"source": "shapes"}, ["datasets", "a b"]),
+    (["datasets", "a b"], {"source": "shapes"}, ["datasets.a b: the name 'a b' is not allowed"]),
+    (["datasets", 5], {"source": "shapes"}, ["datasets: has the key 5", "in quotes"]),
+    (["data_root"], date(2026, 1, 1), ["data_root = 2026-01-01", "date", "in quotes"]),
+    (["results"], "a{b}", ["results: the name 'a{b}' is not allowed"]),
+    (["results"], " ", ["results: the name ' ' is not allowed"]),
+    (
+        ["dynamic", "comparison"],
+        {"trials": [{"strategy": {"name": "dynamic", "gamma": 0.0}}]},
+        ["trials[0].strategy: gamma"],
+    ),
     (["datasets", "tiny", "split"], {"method": "stratified"}, ["datasets.tiny.split", "`test` is needed"]),
     (["datasets", "tiny", "limit"], {"train": 0}, ["datasets.tiny.limit.train = 0"]),
 ]
@@ -183,6 +203,29 @@ def test_runs_have_readable_ids_and_survive_being_written(raw):
     ]
     assert [Run.from_dict(json.loads(json.dumps(run.to_dict()))) for run in runs] == runs
     assert len({run.digest for run in runs}) == len(runs)
+
+
+def test_a_study_without_experiments_is_refused(raw):
+    raw["dynamic"] |= {"grid": None, "comparison": None}
+    assert "dynamic: asks for no experiment" in refusal(raw)
+
+
+def test_a_file_where_results_should_go_is_refused(raw, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "file is a file; name a folder" in refusal({**raw, "results": str(tmp_path / "file" / "results")})
+
+
+def test_what_was_resolved_is_read_back_the_same(raw, tmp_path):
+    raw["dynamic"]["learning_rate"] = 0.00005
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    assert load(tmp_path / "config.json") == parse(raw)
+
+
+def test_rows_that_turn_out_the_same_are_one_row(raw):
+    full = {"strategy": {"name": "full"}, "epochs": 2}
+    raw["dynamic"]["comparison"] = {"replicates": 3, "trials": [{"strategy": {"name": "full"}}, full]}
+    listed = registry.STUDIES["dynamic"](parse(raw))["comparison"]
+    assert [run.seed for run in listed] == [0, 1, 2]
 
 
 def test_experiments_share_runs(raw):

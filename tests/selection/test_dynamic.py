@@ -15,7 +15,7 @@ accuracies = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 @st.composite
 def settings(draw):
     n_pool = draw(st.integers(2, 200))
-    size = draw(st.integers(1, n_pool))
+    size = draw(st.integers(2, n_pool))
     most = min(1.0, (n_pool - size) / size)
     beta = draw(st.floats(0, most).filter(lambda beta: round(beta * size) <= n_pool - size))
     dynamic = Dynamic(
@@ -95,6 +95,13 @@ def test_six_epochs_by_hand(parameters, expected):
     assert [strategy.update(Outcome(accuracy)).kind for accuracy in TRACE] == expected
 
 
+@pytest.mark.parametrize("before", range(100))
+def test_a_change_of_exactly_delta_is_not_below_it_whatever_the_floats_say(before):
+    strategy = Dynamic(alpha=5, beta=0.4, delta=0.01).build(20, generator())
+    strategy.update(Outcome(before / 100))
+    assert strategy.update(Outcome((before + 1) / 100)).kind == "none"
+
+
 def test_type_two_starts_from_the_best_subset_and_not_from_the_current_one():
     strategy = Dynamic(scheme="best-set", alpha=10, beta=0.3, delta=0.5).build(40, generator())
     best = strategy.subset()
@@ -138,7 +145,9 @@ def test_the_first_subset_is_uniform():
         ({"beta": -0.1}, "beta = -0.1 must be in [0, 1]"),
         ({"delta": 2.0}, "delta = 2.0 must be in [0, 1]"),
         ({"gamma": 0.0}, "gamma = 0.0 must be above 0"),
-        ({"alpha": 0}, "at least 1"),
+        ({"alpha": 0}, "at least 2"),
+        ({"alpha": 1}, "write the whole pool as 1.0"),
+        ({"alpha": float("nan")}, "above 0 and at most 1"),
         ({"alpha": 1.5}, "at most 1"),
         ({"alpha": True}, "must be a count"),
         ({"scheme": "best-set", "trigger": "signed"}, "goes with scheme = base"),

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from pydyn.data.store import ImageStore
-from pydyn.errors import RunError
+from pydyn.errors import DataError, RunError
 from pydyn.models import cnn
 from pydyn.seeding import derive_seed
 from pydyn.selection.controls import Fixed
@@ -41,6 +41,16 @@ def test_equal_runs_have_byte_identical_histories_and_weights(tmp_path, store, c
     run = make_run(precision=precision)
     for results in ("one", "two"):
         execute([run], tmp_path / results, store, cpu, silent)
+    one, two = (run.directory(tmp_path / results) for results in ("one", "two"))
+    assert rows_without_seconds(one) == rows_without_seconds(two)
+    assert (one / "weights.safetensors").read_bytes() == (two / "weights.safetensors").read_bytes()
+
+
+def test_two_processes_train_the_same_bytes(tmp_path, store, make_run):
+    run = make_run()
+    for results in ("one", "two"):
+        command = [sys.executable, "-c", TRAIN, json.dumps([run.to_dict()]), str(tmp_path / results), str(store)]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
     one, two = (run.directory(tmp_path / results) for results in ("one", "two"))
     assert rows_without_seconds(one) == rows_without_seconds(two)
     assert (one / "weights.safetensors").read_bytes() == (two / "weights.safetensors").read_bytes()
@@ -125,20 +135,70 @@ def test_kill_9_loses_no_complete_run_and_leaves_nothing_that_looks_complete(tmp
     assert any(f"{runs[0].id}: complete already" in line for line in lines)
     assert (first / "summary.json").read_bytes() == summary
     assert read_summary(second / "summary.json").sittings == 2
-    assert [row.epoch for row in read_history(second / "history.csv")] == list(range(1, 61))
+    execute([runs[1]], tmp_path / "uninterrupted", store, cpu, silent)
+    whole = runs[1].directory(tmp_path / "uninterrupted")
+    assert rows_without_seconds(second) == rows_without_seconds(whole)
+    assert (second / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
 
 
 def test_a_run_of_another_fingerprint_is_kept_aside_and_trained_again(tmp_path, store, cpu, make_run, monkeypatch):
     run = make_run(epochs=1)
     execute([run], tmp_path, store, cpu, silent)
     old = (run.directory(tmp_path) / "summary.json").read_bytes()
-    monkeypatch.setattr(execute_module, "code_digest", lambda *modules: "other code")
+    monkeypatch.setattr(execute_module, "training_digest", lambda strategy: "other code")
     lines = []
     execute([run], tmp_path, store, cpu, lines.append)
     assert any("another configuration, data or code" in line for line in lines)
     kept = list((tmp_path / "dynamic" / "superseded").rglob("summary.json"))
     assert [path.read_bytes() for path in kept] == [old]
     assert (run.directory(tmp_path) / "summary.json").read_bytes() != old
+
+
+def test_a_checkpoint_of_another_machine_is_not_gone_on_from(tmp_path, store, cpu, make_run, monkeypatch):
+    run = make_run(epochs=3)
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(loop, "_finish", lambda *arguments: sys.exit())
+    with pytest.raises(SystemExit):
+        execute([run], tmp_path, store, replace(cpu, name="another CPU"), silent)
+    monkeypatch.undo()
+    execute([run], tmp_path, store, cpu, silent)
+    assert read_summary(run.directory(tmp_path) / "summary.json").sittings == 1
+
+
+@pytest.mark.parametrize("name", ["history.csv", "weights.safetensors"])
+def test_a_run_that_lost_a_file_is_trained_again(tmp_path, store, cpu, make_run, name):
+    run = make_run(epochs=1)
+    execute([run], tmp_path, store, cpu, silent)
+    (run.directory(tmp_path) / name).unlink()
+    execute([run], tmp_path, store, cpu, silent)
+    assert run.is_complete(tmp_path)
+
+
+def test_a_store_of_another_data_set_is_refused(tmp_path, store, cpu, make_run):
+    with pytest.raises(DataError, match=r"holds 'tiny', not 'other'"):
+        execute([make_run(dataset="other")], tmp_path, store, cpu, silent)
+
+
+def test_a_folder_that_names_no_fingerprint_is_refused(tmp_path, store, cpu, make_run):
+    run = make_run(epochs=1)
+    run.directory(tmp_path).mkdir(parents=True)
+    (run.directory(tmp_path) / "run.json").write_text('{"fingerprint": "../../evil"}')
+    with pytest.raises(RunError, match="not a Run's description"):
+        execute([run], tmp_path, store, cpu, silent)
+
+
+def test_more_threads_than_cores_are_refused():
+    with pytest.raises(RunError, match="threads = 100000"):
+        open_device("cpu", 100_000)
+
+
+def test_a_summary_that_is_not_of_its_folder_is_refused(tmp_path, store, cpu, make_run):
+    one, two = make_run(epochs=1), make_run(epochs=1, seed=1)
+    execute([one, two], tmp_path, store, cpu, silent)
+    foreign = (two.directory(tmp_path) / "summary.json").read_bytes()
+    (one.directory(tmp_path) / "summary.json").write_bytes(foreign)
+    with pytest.raises(RunError, match="not of the Run that its folder holds"):
+        execute([one], tmp_path, store, cpu, silent)
 
 
 def test_two_processes_do_not_train_one_run_at_once(tmp_path, store, make_run):

@@ -38,10 +38,10 @@ class Workflow:
             check=False,
         )
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """`pydyn reproduce` in a process group of its own, to be killed."""
+    def start(self, tool: str) -> subprocess.Popen[bytes]:
+        """In a process group of its own, to be killed."""
         return subprocess.Popen(
-            self.command(tool="reproduce"),
+            self.command(tool=tool),
             cwd=self.folder,
             env=ENVIRONMENT,
             stdout=subprocess.DEVNULL,
@@ -72,7 +72,7 @@ def workflow(tmp_path) -> Workflow:
 def finished(tmp_path_factory) -> Workflow:
     """The ci preset, run to its end once. Tests read it and copy it, but do not change it."""
     workflow = copy_workflow(tmp_path_factory.mktemp("finished"))
-    done = workflow.run()
+    done = workflow.run(tool="reproduce")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip().splitlines()[-1] == f"Report: {workflow.results / 'report' / 'index.html'}"
     return workflow

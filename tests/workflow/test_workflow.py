@@ -1,6 +1,7 @@
 """The whole workflow through Snakemake: from a source of images to a report, again, changed, interrupted."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from pydyn.data.store import ImageStore
 from pydyn.studies import registry
 from pydyn.training.summary import read_summary
 
-pytestmark = pytest.mark.slow
+# The finished workflow is made once, so what reads it runs in one process.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("finished workflow")]
+alone = pytest.mark.xdist_group("workflows of their own")
 
 
 class _Page(HTMLParser):
@@ -70,8 +73,9 @@ def test_the_reports_tables_hold_what_the_summaries_say(finished):
 
 
 def test_nothing_is_left_to_do_and_every_rule_left_its_log_and_benchmark(finished):
-    again = finished.run()
+    again = finished.run(tool="reproduce")
     assert "Nothing to be done" in again.stdout + again.stderr
+    assert again.stdout.splitlines()[-1] == f"Report: {finished.results / 'report' / 'index.html'}"
     chunks = {path.stem for path in (finished.results / "dynamic" / "chunks").glob("*.json")}
     assert {path.stem for path in (finished.results / "logs" / "dynamic").glob("*.log")} == chunks
     assert {path.stem for path in (finished.results / "benchmarks" / "dynamic").glob("*.tsv")} == chunks
@@ -105,6 +109,26 @@ def test_a_changed_data_set_trains_everything_again_and_keeps_the_old_aside(copi
     assert kept == set(before.values())
 
 
+def test_a_run_whose_folder_was_removed_is_trained_again_and_no_other(copied):
+    runs = runs_of(copied)
+    before = summaries(copied, runs)
+    shutil.rmtree(runs[3].directory(copied.results))
+    done = copied.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = summaries(copied, runs)
+    assert [run.id for run in runs if after[run.id] != before[run.id]] == [runs[3].id]
+
+
+def test_it_runs_for_another_folder_and_in_one_with_a_space(copied):
+    copied.change(
+        results="the results", dynamic={"grid": None, "protocols": ["paper"], "comparison": {"replicates": 1}}
+    )
+    elsewhere = copied.folder / "else where"
+    done = copied.run("--directory", str(elsewhere))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (elsewhere / "the results" / "report" / "index.html").exists()
+
+
 def test_a_report_that_was_deleted_is_written_again_without_training(copied):
     (copied.results / "report" / "index.html").unlink()
     done = copied.run()
@@ -113,12 +137,12 @@ def test_a_report_that_was_deleted_is_written_again_without_training(copied):
     assert (copied.results / "report" / "index.html").exists()
 
 
-def start_long(workflow):
+def start_long(workflow, tool="reproduce"):
     """Start a workflow of one job with four Runs, long enough to be killed in the middle; wait until the first is complete."""
     trials = [{"strategy": {"name": "full"}}, {"strategy": {"name": "fixed", "alpha": 0.5}}]
     changes = {"epochs": 40, "protocols": ["paper"], "grid": None, "comparison": {"replicates": 2, "trials": trials}}
     workflow.change(chunk_images=1_000_000, dynamic=changes)
-    process = workflow.start()
+    process = workflow.start(tool)
     runs = runs_of(workflow)
     deadline = time.monotonic() + 300
     while not (runs[0].directory(workflow.results) / "summary.json").exists():
@@ -132,16 +156,17 @@ def is_complete(workflow, run):
     return (run.directory(workflow.results) / "summary.json").exists()
 
 
+@alone
 @pytest.mark.parametrize("killed", ["the training process", "Snakemake alone", "all of them"])
 def test_after_a_kill_9_the_same_command_finishes_and_trains_nothing_twice(workflow, killed):
     process, runs = start_long(workflow)
+    children = psutil.Process(process.pid).children(recursive=True)
     if killed == "the training process":
-        children = psutil.Process(process.pid).children(recursive=True)
         next(child for child in reversed(children) if "train" in child.cmdline()).kill()
         assert process.wait(timeout=60) != 0
     elif killed == "Snakemake alone":
-        process.kill()
-        process.wait()
+        next(child for child in children if "snakemake" in child.cmdline()).kill()
+        assert process.wait(timeout=60) != 0
     else:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -160,19 +185,14 @@ def test_after_a_kill_9_the_same_command_finishes_and_trains_nothing_twice(workf
     assert not [path for path in files_of(workflow) if "pydyn-part" in path.name]
 
 
-def test_a_killed_snakemake_whose_job_lives_on_is_waited_for(workflow):
-    workflow.change(
-        chunk_images=1_000_000, dynamic={"protocols": ["paper"], "grid": None, "comparison": {"replicates": 1}}
-    )
-    command = [sys.executable, "-c", "import fcntl, sys, time; f = open('.snakemake/pydyn.lock', 'w');"]
-    command[-1] += "fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(3)"
-    (workflow.folder / ".snakemake").mkdir()
-    holder = subprocess.Popen(command, cwd=workflow.folder, stdout=subprocess.PIPE, text=True)
-    assert holder.stdout.readline() == "held\n"
-    done = workflow.run("--dry-run", tool="reproduce")
-    assert done.returncode == 0
-    assert "waiting for it" in done.stdout
-    assert holder.wait() == 0
+@alone
+def test_a_living_snakemake_is_not_disturbed(workflow):
+    process, runs = start_long(workflow, tool="snakemake")
+    second = workflow.run(tool="reproduce")
+    assert second.returncode != 0
+    assert "lock" in (second.stdout + second.stderr).lower()
+    assert process.wait(timeout=300) == 0
+    assert all(is_complete(workflow, run) for run in runs)
 
 
 def test_a_store_damaged_after_the_fact_is_refused_and_nothing_looks_trained(copied):

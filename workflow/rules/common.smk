@@ -1,5 +1,5 @@
-import atexit
 import json
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -8,9 +8,9 @@ from snakemake.utils import validate
 from pydyn.data.checks import source_state
 from pydyn.errors import PydynError
 from pydyn.files import write_text
-from pydyn.plan import make_plan
-from pydyn.provenance import code_digest
-from pydyn.workflow import has_gpu, use_own_tools
+from pydyn.plan import forget_false_marks, make_plan
+from pydyn.provenance import code_digest, training_digest
+from pydyn.workflow import has_gpu, hold_folder, use_own_tools
 
 use_own_tools()
 try:
@@ -22,6 +22,9 @@ validate(config, "../schemas/config.schema.json", set_default=False)
 
 RESULTS = PLAN.results.as_posix()
 REPORT = f"{RESULTS}/report/index.html"
+hold_folder(Path(REPORT))
+for mark in forget_false_marks(PLAN):
+    print(f"{mark}: Runs that it calls complete are gone", file=sys.stderr)
 USES_GPU = PLAN.config.device == "cuda" or (PLAN.config.device == "auto" and has_gpu())
 
 # The configuration as this workflow resolved it, which every verb reads. It is no job's input; jobs carry what they depend on as
@@ -52,5 +55,4 @@ onstart:
 
 
 onsuccess:
-    # At the very end, below Snakemake's own closing lines: it is what one wants to know.
-    atexit.register(print, f"Report: {Path(REPORT).resolve()}")
+    print(f"Report: {Path(REPORT).resolve()}")

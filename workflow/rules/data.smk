@@ -22,4 +22,5 @@ rule prepare:
     message:
         "Bringing data set {wildcards.dataset} into an image store"
     shell:
-        "pydyn prepare --config {params.config} --output {output.store} {wildcards.dataset} 2>&1 | tee {log}"
+        "pydyn prepare --config {params.config:q} --output {output.store:q} --threads {threads} {wildcards.dataset} 2>&1 "
+        "| tee {log:q}"

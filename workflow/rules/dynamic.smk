@@ -14,7 +14,7 @@ rule train_dynamic:
         f"{RESULTS}/benchmarks/dynamic/{{chunk}}.tsv"
     threads: PLAN.config.threads
     resources:
-        mem_mb=3000,
+        mem_mb=lambda wildcards, input: round(2500 + 3 * input.size_mb),
         gpu=int(USES_GPU),
     params:
         config=CONFIG,
@@ -22,8 +22,13 @@ rule train_dynamic:
             f"--run={run.id}" for run in CHUNKS[wildcards.chunk].runs
         ],
         digests=lambda wildcards: [run.digest for run in CHUNKS[wildcards.chunk].runs],
-        code=code_digest("pydyn.training.execute"),
+        code=lambda wildcards: sorted(
+            {
+                training_digest(type(run.strategy))
+                for run in CHUNKS[wildcards.chunk].runs
+            }
+        ),
     message:
         "Training {wildcards.chunk}"
     shell:
-        "pydyn train --config {params.config} --done {output.done} {params.runs} dynamic 2>&1 | tee {log}"
+        "pydyn train --config {params.config:q} --done {output.done:q} {params.runs:q} dynamic 2>&1 | tee {log:q}"

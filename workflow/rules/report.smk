@@ -10,6 +10,7 @@ rule report:
         f"{RESULTS}/logs/report.log",
     benchmark:
         f"{RESULTS}/benchmarks/report.tsv"
+    threads: 1
     resources:
         mem_mb=1000,
     params:
@@ -19,4 +20,4 @@ rule report:
     message:
         "Writing the report"
     shell:
-        "pydyn report --config {params.config} --output {output.page} 2>&1 | tee {log}"
+        "pydyn report --config {params.config:q} --output {output.page:q} 2>&1 | tee {log:q}"
