@@ -18,6 +18,7 @@ setup: $(VENV)/.built
 
 $(VENV)/.locked: requirements.lock
 	@echo "Installing the locked dependencies (a few minutes the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pydyn needs Python 3.11 or newer: make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@touch $@

@@ -79,6 +79,7 @@ class Panel:
     """One heat map: rows downwards, columns to the right, NaN where there is no value (its text says why)."""
 
     title: str
+    rows: Sequence[str]
     values: NDArray[np.float64]
     texts: Sequence[Sequence[str]]
     scale: str
@@ -108,14 +109,15 @@ def _embeddable(svg: str, name: str) -> str:
     return element.replace("<svg ", '<svg role="img" ', 1)
 
 
-def heat_maps(panels: Sequence[Panel], rows: Sequence[str], columns: Sequence[str], labels: tuple[str, str]) -> Figure:
+def heat_maps(panels: Sequence[Panel], columns: Sequence[str], labels: tuple[str, str]) -> Figure:
     """Panels one below the other, so that a column is the same value in each. `labels`: of the rows, of the columns."""
-    height = len(panels) * (0.34 * len(rows) + 0.36) + 0.35
-    figure = Figure(figsize=(min(PAGE_WIDTH, 1.4 + 0.75 * len(columns)), height))
-    axes = np.atleast_1d(figure.subplots(len(panels), sharex=True))
+    heights = [len(panel.rows) for panel in panels]
+    height = 0.36 * sum(heights) + 0.36 * len(panels) + 0.35
+    figure = Figure(figsize=(PAGE_WIDTH, height))
+    axes = np.atleast_1d(figure.subplots(len(panels), sharex=True, height_ratios=heights))
     for axis, panel in zip(axes, panels, strict=True):
         _heat_map(axis, panel, _range_of([p.values for p in panels if p.scale == panel.scale]))
-        axis.set_yticks(np.arange(len(rows)) + 0.5, rows)
+        axis.set_yticks(np.arange(len(panel.rows)) + 0.5, panel.rows)
         axis.set_ylabel(labels[0], rotation=0, ha="right", va="center")
     axes[-1].set_xticks(np.arange(len(columns)) + 0.5, columns)
     axes[-1].set_xlabel(labels[1])

@@ -10,15 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydyn.config.main import Config
+from pydyn.data.listing import PARTS
 from pydyn.data.store import ImageStore
-from pydyn.errors import RunError
+from pydyn.errors import DataError, RunError
 from pydyn.report.statistics import Estimate, estimate
 from pydyn.studies.registry import STUDIES, runs
 from pydyn.studies.run import Run
 from pydyn.training.history import Epoch, read_history
 from pydyn.training.summary import Summary, read_summary
-
-SPLITS = ("train", "validation", "test")
 
 Value = Callable[[Summary], float]
 
@@ -36,7 +35,7 @@ class DataFacts:
     std: tuple[float, ...]
     digest: str
     counts: NDArray[np.int64]
-    """Images by class (rows) and split (columns, in the order of `SPLITS`)."""
+    """Images by class (rows) and split (columns, in the order of `PARTS`)."""
     skipped: dict[str, str]
     """Images of the source that could not be read, and why."""
 
@@ -47,7 +46,7 @@ class DataFacts:
 
     @property
     def n_train(self) -> int:
-        """Training images, those included that the protocol `holdout` holds out: the pool that shares refer to."""
+        """Training images, those included that the protocol `holdout` holds out: no Run's pool under that protocol."""
         return int(self.counts[:, :2].sum())
 
     @property
@@ -84,10 +83,33 @@ class Replicates:
 
     results: tuple[Result, ...]
 
+    def __post_init__(self) -> None:
+        if len({result.run.setting for result in self.results}) != 1:
+            raise ValueError("replicates need one setting and at least one Run")
+        seeds = [result.run.seed for result in self.results]
+        if len(set(seeds)) < len(seeds):
+            # Counted twice, a Run would make n too large and the interval too small.
+            raise ValueError(f"replicates of {self.run.setting} repeat a seed: {seeds}")
+
     @property
     def run(self) -> Run:
         """The first of the Runs: all but the seed holds for each."""
         return self.results[0].run
+
+    @property
+    def n_pool(self) -> int:
+        """Images that each Run could train on: held-out ones are not among them."""
+        return self.results[0].summary.n_pool
+
+    @property
+    def n_subset(self) -> int:
+        """Images that an epoch trained on."""
+        return self.run.strategy.subset_size(self.n_pool)
+
+    @property
+    def share(self) -> float:
+        """Of its own pool that an epoch trained on."""
+        return self.n_subset / self.n_pool
 
     def estimate(self, value: Value) -> Estimate:
         """Over the replicates."""
@@ -118,11 +140,11 @@ class StudyResults:
 
     def replicates(self, experiment: str, protocol: str) -> list[Replicates]:
         """Of one experiment under one protocol, in the order of the configuration."""
-        found: dict[str, list[Result]] = {}
+        found: dict[str, dict[Run, Result]] = {}
         for result in self.experiments.get(experiment, []):
             if result.run.protocol == protocol:
-                found.setdefault(result.run.setting, []).append(result)
-        return [Replicates(tuple(results)) for results in found.values()]
+                found.setdefault(result.run.setting, {})[result.run] = result
+        return [Replicates(tuple(results.values())) for results in found.values()]
 
 
 def accuracy_percent(summary: Summary) -> float:
@@ -136,6 +158,11 @@ def last_accuracy_percent(summary: Summary) -> float:
     return 100 * (summary.accuracy.last_validation if at_last is None else at_last)
 
 
+def reported_images(summary: Summary) -> int:
+    """How many images the reported accuracy is of."""
+    return summary.n_test or summary.n_validation
+
+
 def total_seconds(summary: Summary) -> float:
     """Of training, evaluation and selection."""
     return summary.seconds.total
@@ -145,14 +172,19 @@ def read_study(config: Config, study: str, results: Path) -> StudyResults:
     """Read a study's store and Runs. Raises DataError or RunError for what is missing, naming it and what to do."""
     data = read_facts(getattr(config, study).dataset, results)
     read = {run: _read_run(run, results, data) for run in runs(config, study)}
-    experiments = {name: [read[run] for run in listed] for name, listed in STUDIES[study](config).items()}
+    experiments = {
+        name: [read[run] for run in dict.fromkeys(listed)] for name, listed in STUDIES[study](config).items()
+    }
     return StudyResults(config, study, data, experiments)
 
 
 def read_facts(name: str, results: Path) -> DataFacts:
-    """Read an image store's facts. Raises DataError if it is missing or broken."""
+    """Read an image store's facts. Raises DataError if it is missing, broken or of another data set."""
     with ImageStore.open(results / "data" / f"{name}.h5") as store:
-        counts = np.zeros((len(store.class_names), len(SPLITS)), dtype=np.int64)
+        if store.name != name:
+            raise DataError(f"{store.path} holds {store.name!r}, not {name!r}; delete it and run the workflow again")
+        store.verify()
+        counts = np.zeros((len(store.class_names), len(PARTS)), dtype=np.int64)
         np.add.at(counts, (store.labels, store.split), 1)
         return DataFacts(
             name=name,
@@ -169,13 +201,13 @@ def read_facts(name: str, results: Path) -> DataFacts:
 
 def _read_run(run: Run, results: Path, data: DataFacts) -> Result:
     directory = run.directory(results)
-    what_to_do = f"run `snakemake --forcerun train_{run.study}`"
+    what_to_do = "remove that folder and run the workflow again"
     if not (directory / "summary.json").exists():
-        raise RunError(f"Run {run.id} is not complete: {directory} has no summary.json; {what_to_do}")
+        raise RunError(f"Run {run.id} is not complete: {directory} has no summary.json; run the workflow again")
     try:
         summary, history = read_summary(directory / "summary.json"), tuple(read_history(directory / "history.csv"))
     except RunError as error:
-        raise RunError(f"Run {run.id} cannot be read: {error}, or {what_to_do}") from None
+        raise RunError(f"Run {run.id} cannot be read: {error}") from None
     if summary.run != run:
         raise RunError(f"Run {run.id}: {directory} holds another Run ({summary.run.id}); {what_to_do}")
     if len(history) != run.epochs:

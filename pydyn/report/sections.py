@@ -10,9 +10,10 @@ import pandas as pd
 import yaml
 
 from pydyn.config.main import Config
-from pydyn.provenance import commit, versions
+from pydyn.data.listing import PARTS
+from pydyn.provenance import versions
 from pydyn.report.blocks import Block, Facts, Paragraph, Section, Source
-from pydyn.report.results import SPLITS, DataFacts, Result, StudyResults, accuracy_percent, last_accuracy_percent
+from pydyn.report.results import DataFacts, Result, StudyResults, accuracy_percent, last_accuracy_percent
 from pydyn.report.tables import NONE, Cell, Table, label, listing, number, seconds
 
 # More Runs than this are shown when asked for.
@@ -31,14 +32,14 @@ def data_section(datasets: Iterable[DataFacts]) -> Section:
 
 
 def _data_table(data: DataFacts) -> Table:
-    frame = pd.DataFrame(data.counts, columns=list(SPLITS))
+    frame = pd.DataFrame(data.counts, columns=list(PARTS))
     frame.insert(0, "class", data.class_names)
-    frame["all"] = frame[list(SPLITS)].sum(axis=1)
+    frame["all"] = frame[list(PARTS)].sum(axis=1)
     frame.loc[len(frame)] = ["all classes", *frame.drop(columns="class").sum()]
     records = frame.rename(columns={"class": "class_name", "all": "total"})
     columns: dict[str, Callable[[Any], Cell]] = {
         "class": lambda row: label(row.class_name),
-        **{split: partial(_count, split) for split in SPLITS},
+        **{split: partial(_count, split) for split in PARTS},
         "all": lambda row: Cell(number(row.total)),
     }
     return listing(
@@ -66,7 +67,7 @@ def _skipped(skipped: dict[str, str]) -> str:
 
 
 def runs_section(results: Sequence[Result]) -> Section:
-    """Every training, one row each."""
+    """Every Run, one row each."""
     records = [_run_record(result) for result in results]
     columns = {
         "Run": lambda row: label(row.run),
@@ -119,7 +120,6 @@ def provenance_section(config: Config, studies: Sequence[StudyResults]) -> Secti
     results = [result for study in studies for result in study.results]
     summaries = [result.summary for result in results]
     items = [
-        ("Commit", f"{commit()} (when this page was written)"),
         ("Page written", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("Runs finished", f"{min(s.finished for s in summaries)} to {max(s.finished for s in summaries)}"),
         ("Code of the Runs", _counted(s.code for s in summaries)),
@@ -144,18 +144,18 @@ def _versions_table(results: Sequence[Result]) -> Table:
     names = list(dict.fromkeys([*now, *(name for result in results for name in result.summary.versions)]))
     records = [
         {
-            "library": name,
+            "what": name,
             "of_the_runs": ", ".join(sorted({r.summary.versions[name] for r in results if name in r.summary.versions})),
             "of_this_page": now.get(name, ""),
         }
         for name in names
     ]
     columns = {
-        "library": lambda row: label(row.library),
+        "": lambda row: label(row.what),
         "when the Runs were trained": lambda row: label(row.of_the_runs or NONE),
         "when this page was written": lambda row: label(row.of_this_page or NONE),
     }
-    return listing("versions", "Versions.", pd.DataFrame(records), columns)
+    return listing("versions", "Commit and versions.", pd.DataFrame(records), columns)
 
 
 def _counted(values: Iterable[str]) -> str:

@@ -1,5 +1,6 @@
 """Means, intervals and paired differences over replicates."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +10,10 @@ from scipy import stats
 
 LEVEL = 0.95
 
-Verdict = Literal["holds", "not resolved", "n = 1, no interval"]
+Verdict = Literal["holds", "not resolved", "no spread, no claim", "n = 1, no interval"]
+
+# Differences of equal accuracies differ by this much in floating point, relative to their size.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -21,18 +25,19 @@ class Estimate:
     std: float | None
     """Sample standard deviation (n - 1); None for one replicate."""
     half_width: float | None
-    """Of the 95 % Student t interval of the mean; None for one replicate."""
+    """Of the 95 % Student t interval of the mean; None for one replicate, and for equal ones: a few of these tell nothing of
+    how far the next one lies."""
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Both ends of the interval."""
+        """Both ends of the interval, if there is one."""
         return None if self.half_width is None else (self.mean - self.half_width, self.mean + self.half_width)
 
     @property
     def verdict(self) -> Verdict:
         """For a difference: does its interval exclude zero?"""
         if self.half_width is None:
-            return "n = 1, no interval"
+            return "n = 1, no interval" if self.n == 1 else "no spread, no claim"
         return "holds" if abs(self.mean) > self.half_width else "not resolved"
 
 
@@ -42,6 +47,8 @@ def estimate(values: Sequence[float]) -> Estimate:
     if n == 1:
         return Estimate(1, mean, None, None)
     std = float(np.std(values, ddof=1))
+    if std <= ROUNDING * max(1.0, abs(mean)):
+        return Estimate(n, mean, 0.0, None)
     quantile = float(stats.t.ppf((1 + LEVEL) / 2, n - 1))
     return Estimate(n, mean, std, quantile * std / n**0.5)
 
@@ -50,3 +57,9 @@ def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) ->
     """Mean of `ours - theirs` over the seeds that both have; None if they share none."""
     shared = sorted(ours.keys() & theirs.keys())
     return estimate([ours[seed] - theirs[seed] for seed in shared]) if shared else None
+
+
+def sampling_half_width(share: float, n_images: int) -> float:
+    """Half-width of the 95 % normal interval of a share of `n_images` independent images (binomial), in 0..1."""
+    quantile = float(stats.norm.ppf((1 + LEVEL) / 2))
+    return quantile * math.sqrt(share * (1 - share) / n_images)

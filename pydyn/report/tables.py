@@ -65,8 +65,16 @@ def missing(text: str = NOT_RUN) -> Cell:
 
 def with_interval(mean: float, half_width: float | None, decimals: int) -> str:
     """As `84.5 ± 0.3`; without an interval the mean alone."""
-    text = number(mean, decimals)
-    return text if half_width is None or pd.isna(half_width) else f"{text} ± {half_width:.{decimals}f}"
+    return f"{number(mean, decimals)} {beside(half_width, decimals)}".rstrip()
+
+
+def beside(half_width: float | None, decimals: int) -> str:
+    """As `± 0.3`, to stand below a mean; nothing without an interval."""
+    if half_width is None or pd.isna(half_width):
+        return ""
+    smallest = 10.0**-decimals
+    text = number(half_width, decimals)
+    return f"± {text}" if half_width >= smallest / 2 else f"± <\u00a0{smallest:.{decimals}f}"
 
 
 def number(value: float, decimals: int = 0, sign: bool = False) -> str:
@@ -100,7 +108,7 @@ def share(value: float) -> str:
 
 
 def time_share(value: float) -> str:
-    """Of another training's time: finer than a percent is noise."""
+    """Of another Run's time: finer than a percent is noise."""
     return f"{100 * value:.0f} %"
 
 

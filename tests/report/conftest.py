@@ -27,10 +27,10 @@ TRIALS = [
 BASE: dict[str, Any] = {
     "studies": ["dynamic"],
     "datasets": {"figures": {"source": "shapes", "train": 120, "test": 60}},
-    "dynamic": {"dataset": "figures", "epochs": 8, "batch_size": 64},
+    "dynamic": {"dataset": "figures", "protocols": ["paper"], "epochs": 8, "batch_size": 64},
 }
 PARTS: dict[str, Any] = {
-    "grid": {"dynamic": {"grid": {"alpha": [0.3, 60], "beta": [0.3, 0.7], "replicates": 2}}},
+    "grid": {"dynamic": {"grid": {"alpha": [0.3, 60], "beta": [0.3, 0.7], "gamma": [0.97], "replicates": 2}}},
     "comparison": {"dynamic": {"comparison": {"trials": TRIALS, "replicates": 3}}},
     "single comparison": {"dynamic": {"comparison": {"trials": TRIALS}}},
     "robustness": {"dynamic": {"robustness": {"trials": [TRIALS[0], TRIALS[3]], "replicates": 4}}},
@@ -46,40 +46,52 @@ def configure(*parts: str | dict[str, Any]) -> Config:
     return parse(raw)
 
 
+SMALL = (108, 12, 60)
+
+
 def write_store(
-    results: Path, name: str = "figures", classes: list[str] = CLASSES, skipped: dict[str, str] | None = None
+    results: Path,
+    name: str = "figures",
+    classes: list[str] = CLASSES,
+    skipped: dict[str, str] | None = None,
+    sizes: tuple[int, int, int] = SMALL,
+    declaration: dict[str, Any] | None = None,
+    shape: tuple[int, int, int] = (8, 8, 1),
 ) -> None:
-    """108 train, 12 validation, 60 test images, classes in turn."""
+    """Train, validation and test images of these sizes, all black, classes in turn."""
     path = results / "data" / f"{name}.h5"
     path.parent.mkdir(parents=True, exist_ok=True)
-    split = np.repeat([0, 1, 2], [108, 12, 60])
+    split = np.repeat([0, 1, 2], sizes)
+    n_images = sum(sizes)
     skipped = skipped or {}
-    with StoreWriter(path, 180, (8, 8, 1)) as writer:
-        writer.add(np.zeros((180, 8, 8, 1), np.uint8))
+    with StoreWriter(path, n_images, shape) as writer:
+        writer.add(np.zeros((n_images, *shape), np.uint8))
         writer.finish(
-            {"dataset": name, "declaration": json.dumps({"source": "shapes"}), "created_by": "{}"},
+            {"dataset": name, "declaration": json.dumps(declaration or {"source": "shapes"}), "created_by": "{}"},
             {
-                "labels": np.arange(180) % len(classes),
-                "split": split,
-                "group": np.full(180, -1),
-                "mean": np.array([0.25]),
-                "std": np.array([0.125]),
+                "labels": np.arange(n_images) % len(classes),
+                "split": split.astype(np.uint8),
+                "group": np.full(n_images, -1, np.int32),
+                "mean": np.full(shape[2], 0.25),
+                "std": np.full(shape[2], 0.125),
             },
             {
                 "class_names": classes,
                 "group_names": [],
-                "source": [str(i) for i in range(180)],
+                "source": [str(i) for i in range(n_images)],
                 "skipped": list(skipped),
                 "skipped_reason": list(skipped.values()),
             },
         )
 
 
-def write_run(results: Path, run: Run, data: str, n_train: int = 120) -> Summary:
+def write_run(results: Path, run: Run, data: str, sizes: tuple[int, int, int] = SMALL) -> Summary:
     """A Run whose accuracies rise to a level of its strategy, with noise of its seed."""
     level = {"full": 0.9, "fixed": 0.8}.get(run.strategy.name, 0.86) + 0.02 * len(run.strategy.label) / 30
     draw = np.random.default_rng([run.seed, len(run.id), sum(run.id.encode())])
-    size = run.strategy.subset_size(n_train - 12 if run.protocol == "holdout" else n_train)
+    n_train, n_held_out, n_test = sizes
+    n_pool = n_train if run.protocol == "holdout" else n_train + n_held_out
+    size = run.strategy.subset_size(n_pool)
     resamples = getattr(run.strategy, "delta", 0) > 0
     rise = 1 - np.exp(-np.arange(1, run.epochs + 1) * 4 / run.epochs)
     validation = np.round(np.clip(level * rise + draw.normal(0, 0.015, run.epochs), 0, 1), 4)
@@ -92,7 +104,7 @@ def write_run(results: Path, run: Run, data: str, n_train: int = 120) -> Summary
             validation_accuracy=float(validation[epoch - 1]),
             subset_size=size,
             images_trained=epoch * size,
-            unique_images=min(n_train, size + 5 * epoch if resamples else size),
+            unique_images=min(n_pool, size + (5 + run.seed) * epoch if resamples else size),
             resampling="I" if epoch % 3 == 0 else "none",
             replaced=0,
             beta=0.0,
@@ -120,9 +132,9 @@ def write_run(results: Path, run: Run, data: str, n_train: int = 120) -> Summary
             sum(r.seconds_evaluate for r in rows),
             sum(r.seconds_select for r in rows),
         ),
-        n_pool=108 if holdout else 120,
-        n_validation=12 if holdout else 60,
-        n_test=60 if holdout else 0,
+        n_pool=n_pool,
+        n_validation=n_held_out if holdout else n_test,
+        n_test=n_test if holdout else 0,
         n_parameters=12345,
         images_trained=rows[-1].images_trained,
         unique_images=rows[-1].unique_images,
@@ -150,7 +162,11 @@ def synthesise(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[
         config, results = configure(*parts), tmp_path_factory.mktemp("synthetic") / "results"
         write_store(results, **store)
         digest = read_facts("figures", results).digest
-        return config, results, {run: write_run(results, run, digest) for run in runs(config, "dynamic")}
+        return (
+            config,
+            results,
+            {run: write_run(results, run, digest, store.get("sizes", SMALL)) for run in runs(config, "dynamic")},
+        )
 
     return write
 

@@ -44,23 +44,30 @@ def interval(sample: list[float]) -> tuple[float, float]:
 
 @pytest.mark.parametrize("protocol", ["paper", "holdout"])
 def test_grid_tables(synthesise: Synthesise, read_tables: ReadTables, protocol: str) -> None:
-    folder, written = report(synthesise, "grid", "both protocols")
+    half = {"paper": 60, "holdout": 54}[protocol]
+    sizes = {
+        "dynamic": {
+            "grid": {"alpha": [0.3, half], "beta": [0.3, 0.7], "gamma": [0.97], "replicates": 2},
+            "protocols": [protocol],
+        }
+    }
+    folder, written = report(synthesise, sizes)
     page = read_tables(folder / "index.html")
     accuracy = table(folder, f"dynamic-grid-accuracy-{protocol}-gamma0.97")
     time = table(folder, f"dynamic-grid-time-{protocol}-gamma0.97")
     assert len(accuracy) == len(time) == 21
     measured = 0
     for (_, row), (_, cost) in zip(accuracy.iterrows(), time.iterrows(), strict=True):
-        # 60 images are half of the 120 training images.
-        summaries = chosen(written, protocol, alpha={0.3: 0.3, 0.5: 60}.get(row.alpha_share), beta=row.beta)
-        position = {0.5: 0, 0.4: 1, 0.3: 2}[row.alpha_share] * 3
+        # 54 of the pool of 108 images are half; of all 120 training images they are not.
+        summaries = chosen(written, protocol, alpha={0.3: 0.3, half: half}.get(row.alpha), beta=row.beta)
+        position = {25_000: 0, 20_000: 1, 15_000: 2}[row.published_alpha] * 3
         column = BETAS.index(row.beta) + 2
         # The first cell of a group of three rows spans them.
         shown, shown_time = (
             page[f"dynamic-grid-{kind}-{protocol}-gamma0.97"][1 + position][column] for kind in ("accuracy", "time")
         )
         for offset, paper in enumerate(published.PAPERS, start=1):
-            figure = published.grid(paper)[row.alpha_share, row.beta]
+            figure = published.grid(paper)[row.published_alpha, row.beta]
             assert row[f"published_{paper}_accuracy_percent"] == figure.accuracy_percent
             assert cost[f"published_{paper}_seconds_gtx1070"] == figure.seconds
             cell = page[f"dynamic-grid-accuracy-{protocol}-gamma0.97"][1 + position + offset][column - 1]
@@ -103,15 +110,22 @@ def test_comparison_tables(synthesise: Synthesise, read_tables: ReadTables, prot
         last, last_half_width = interval(lasts)
         row = accuracy.iloc[position]
         assert (row.accuracy_percent_mean, row.accuracy_percent_half_width_95) == pytest.approx((mean, half_width))
-        assert shown[position][2:5] == ["3", f"{mean:.2f} ± {half_width:.2f}", f"{last:.2f} ± {last_half_width:.2f}"]
-        assert shown[position][5:] == [f"{place[0]:.2f} | {place[1]}" if place else "–" for place in places[position]]
+        assert shown[position][3:6] == ["3", f"{mean:.2f} ± {half_width:.2f}", f"{last:.2f} ± {last_half_width:.2f}"]
+        assert shown[position][6:] == [f"{place[0]:.2f} | {place[1]}" if place else "–" for place in places[position]]
         total, _ = interval([summary.seconds.total for summary in summaries])
         assert cost.iloc[position].seconds_total_mean == pytest.approx(total)
-        assert cost.iloc[position].time_share_of_full == pytest.approx(total / full)
+        assert cost.iloc[position].time_share_of_full_mean == pytest.approx(total / full)
         assert shown_cost[position][1] == f"{np.mean([summary.images_trained for summary in summaries]):,.0f}"
-        assert shown_cost[position][2] == f"{np.mean([summary.unique_images for summary in summaries]):,.0f}"
-        assert shown_cost[position][3] == ("0.0" if position < 2 else "3.0")
-        assert shown_cost[position][8] == f"{100 * total / full:.0f} %"
+        # Constant subsets show no spread.
+        unique, unique_half_width = interval([float(summary.unique_images) for summary in summaries])
+        assert shown_cost[position][2] == f"{unique:,.0f}" + (f" | ± {unique_half_width:,.0f}" if position > 1 else "")
+        assert shown_cost[position][3] == ("0.0" if position < 2 else "3.0 | ± 2.5")
+        assert shown_cost[position][8].startswith(f"{100 * total / full:.0f} % | ± ")
+        for name in ("images_trained", "unique_images", "resamplings", "seconds_train", "seconds_select"):
+            assert {f"{name}_mean", f"{name}_std"} <= set(cost.columns)
+        assert cost.n[position] == 3
+        trained = [summary.seconds.train for summary in summaries]
+        assert cost.seconds_train_std[position] == pytest.approx(np.std(trained, ddof=1))
 
 
 def test_differences_are_paired_by_seed(synthesise: Synthesise, read_tables: ReadTables) -> None:
@@ -158,6 +172,60 @@ def test_the_headline_says_what_the_differences_say(synthesise: Synthesise) -> N
         assert ("a difference that holds" in part) == (row.verdict == "holds")
 
 
+def test_equal_differences_claim_nothing(
+    synthesise: Synthesise, read_tables: ReadTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    level = {"full": 0.84, "fixed": 0.80}
+    monkeypatch.setattr(
+        Summary,
+        "reported_accuracy",
+        property(lambda self: level.get(self.run.strategy.name, 0.82) + self.run.seed / 50),
+    )
+    folder, _ = report(synthesise, "comparison")
+    found = table(folder, "dynamic-comparison-differences-paper")
+    assert (
+        set(found.verdict) == {"no spread, no claim"} and found.interval_low.isna().all() and (found["std"] == 0).all()
+    )
+    shown = read_tables(folder / "index.html")["dynamic-comparison-differences-paper"][1:]
+    assert {tuple(row[4:]) for row in shown} == {("no interval", "no spread, no claim")}
+    findings = re.findall("<li>(.*?)</li>", (folder / "index.html").read_text())
+    assert "not shown to differ from the runner-up" in findings[0]
+    assert all("a difference that holds" not in finding for finding in findings)
+    assert "+2.00 points in each of 3 pairs (no spread, no claim)" in findings[1]
+
+
+def test_the_headline_compares_the_highest_with_the_runner_up(
+    synthesise: Synthesise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for gap, resolved in ((0.02, True), (0.0001, False)):
+        level = {"full": 0.84 + gap, "fixed": 0.80}
+
+        def accuracy(self: Summary, level: dict[str, float] = level) -> float:
+            # Noise of a size between the two gaps.
+            noise = 0.001 * ((sum(self.run.setting.encode()) + self.run.seed * 7) % 3)
+            return level.get(self.run.strategy.name, 0.84) + noise
+
+        monkeypatch.setattr(Summary, "reported_accuracy", property(accuracy))
+        folder, _ = report(synthesise, "comparison")
+        first = re.findall("<li>(.*?)</li>", (folder / "index.html").read_text())[0]
+        assert ("picked as the highest of several, and such a one tends to lie above its own mean" in first) == resolved
+        assert ("not shown to differ from the runner-up" in first) == (not resolved)
+        assert "interval over the seeds of 3 Runs, 60 test images" in first
+
+
+def test_sampling_error_is_stated(synthesise: Synthesise) -> None:
+    folder, written = report(synthesise, "comparison")
+    found = table(folder, "dynamic-comparison-accuracy-paper")
+    shares = [
+        float(np.mean([s.reported_accuracy for s in chosen(written, "paper", **fields)]))
+        for fields in ({"name": "full"}, {"name": "fixed"}, {"scheme": "base"}, {"scheme": "best-set"})
+    ]
+    expected = [196 * (p * (1 - p) / 60) ** 0.5 for p in shares]
+    assert found.accuracy_sampling_half_width_95.tolist() == pytest.approx(expected, rel=1e-4)
+    text = (folder / "index.html").read_text()
+    assert f"on 60 images comes on top: ± {min(expected):.2f} to {max(expected):.2f} points" in text
+
+
 def test_a_subset_that_never_changed_is_said_so(synthesise: Synthesise) -> None:
     strategy = {"name": "dynamic", "alpha": 0.5, "delta": 0.0}
     trials = [{"strategy": {"name": "full"}}, {"strategy": strategy}]
@@ -194,6 +262,6 @@ def test_rows_that_differ_in_epochs_only_have_names_of_their_own(
     trials = [{"strategy": {"name": "full"}}, {"strategy": {"name": "full"}, "epochs": 4}]
     folder, _ = report(synthesise, {"dynamic": {"comparison": {"trials": trials}}})
     rows = read_tables(folder / "index.html")["dynamic-comparison-cost-paper"][1:]
-    assert [row[0] for row in rows] == ["full pool, 8 epochs", "full pool, 4 epochs"]
+    assert [row[0] for row in rows] == ["full pool, 8 epochs | n = 1", "full pool, 4 epochs | n = 1"]
     # Times are shares of the longest typical training.
     assert [row[8] for row in rows] == ["100 %", "50 %"]

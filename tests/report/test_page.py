@@ -104,13 +104,14 @@ def test_any_subset_of_experiments_makes_a_page(
 
 def test_an_unpublished_scale_is_said_so(synthesise: Synthesise) -> None:
     text = (write(synthesise, "single comparison") / "index.html").read_text()
-    assert "The scale differs from the published one: the data set figures instead of CIFAR-10" in text
-    assert "120 training images instead of 50,000; 8 epochs instead of 200" in text
+    assert "The setting differs from the published one: the data set figures instead of CIFAR-10" in text
+    assert "120 training images instead of 50,000; 60 test images instead of 10,000; 8 epochs instead of 200" in text
+    assert "8 epochs instead of 200; batches of 64 instead of 512. Measured" in text
 
 
 def test_the_published_data_set_at_another_scale_is_said_so(synthesise: Synthesise) -> None:
     text = (write(synthesise, "grid", classes=CIFAR) / "index.html").read_text()
-    assert "The scale differs from the published one: 120 training images instead of 50,000; 8 epochs" in text
+    assert "The setting differs from the published one: images of 8 × 8, grey; 120 training images instead of" in text
     assert "Accuracy in percent. All panels share one colour scale." in text
 
 
@@ -128,6 +129,14 @@ def test_the_configuration_can_be_read_back(synthesise: Synthesise) -> None:
     write_report(config, results, results / "report" / "index.html", progress=lambda line: None)
     shown = re.search("<pre>(.*?)</pre>", (results / "report" / "index.html").read_text(), re.DOTALL)
     assert shown and yaml.safe_load(shown[1].replace("&#39;", "'")) == config.model_dump(mode="json")
+
+
+def test_the_commit_stands_among_the_versions(
+    synthesise: Synthesise, read_tables: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pydyn.report.sections.versions", lambda: {"commit": "0123abcd", "python": "3.11.9"})
+    rows = read_tables(write(synthesise, "single comparison") / "index.html")["versions"][1:]
+    assert rows == [["commit", "–", "0123abcd"], ["python", "3.11.9", "3.11.9"], ["torch", "2.11.0", "–"]]
 
 
 def test_the_same_results_give_the_same_files(synthesise: Synthesise) -> None:

@@ -14,14 +14,17 @@ def rows(name: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("paper", PAPERS)
-def test_every_cell_of_the_grid_is_found_by_its_share(paper: Paper) -> None:
+def test_every_cell_of_the_grid_is_found_by_its_count(paper: Paper) -> None:
     grid = published.grid(paper)
     assert len(grid) == 21
     for row in rows(f"dynamic_{paper}_grid.csv"):
-        share = {"25000": 0.5, "20000": 0.4, "15000": 0.3}[row["alpha"]]
-        figure = grid[share, float(row["beta"])]
+        figure = grid[int(row["alpha"]), float(row["beta"])]
         assert figure.accuracy_percent == float(row["accuracy_percent"])
         assert figure.seconds == float(row["seconds_gtx1070"])
+
+
+def test_the_grid_is_of_the_known_sizes() -> None:
+    assert {alpha for paper in PAPERS for alpha, _ in published.grid(paper)} == set(published.ALPHAS)
 
 
 def test_rows_of_the_comparison() -> None:

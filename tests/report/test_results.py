@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 from pydyn.errors import DataError, RunError
 from pydyn.files import write_text
 from pydyn.report.page import write_report
-from pydyn.report.results import read_facts, read_study
+from pydyn.report.results import Replicates, read_facts, read_study
+from pydyn.studies.registry import STUDIES
 
 
 def test_facts_of_a_store(synthesise: Callable[..., Any]) -> None:
@@ -42,6 +44,39 @@ def test_a_run_that_two_experiments_share_counts_once(synthesise: Callable[..., 
     study = read_study(config, "dynamic", results)
     assert sum(map(len, study.experiments.values())) == 12 + 8
     assert len(study.results) == len(written) == 12 + 2
+
+
+def test_replicates_refuse_repeated_seeds_and_other_settings(synthesise: Callable[..., Any]) -> None:
+    config, results, _ = synthesise("comparison")
+    first, second, *_ = read_study(config, "dynamic", results).replicates("comparison", "paper")
+    with pytest.raises(ValueError, match="repeat a seed"):
+        Replicates((*first.results, first.results[0]))
+    with pytest.raises(ValueError, match="one setting"):
+        Replicates((*first.results, second.results[0]))
+    with pytest.raises(ValueError, match="at least one"):
+        Replicates(())
+
+
+def test_a_run_that_an_experiment_lists_twice_counts_once(
+    synthesise: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, results, written = synthesise("comparison")
+    listed = STUDIES["dynamic"](config)
+    monkeypatch.setitem(STUDIES, "dynamic", lambda config: {name: runs + runs for name, runs in listed.items()})
+    study = read_study(config, "dynamic", results)
+    assert len(study.experiments["comparison"]) == len(written)
+    twice = replace(study, experiments={name: both + both for name, both in study.experiments.items()})
+    for each in (study, twice):
+        rows = each.replicates("comparison", "paper")
+        assert len(rows) == 4 and all(len(row.results) == 3 for row in rows)
+
+
+def test_sizes_refer_to_the_runs_own_pool(synthesise: Callable[..., Any]) -> None:
+    config, results, _ = synthesise("comparison", "both protocols")
+    study = read_study(config, "dynamic", results)
+    paper, holdout = (study.replicates("comparison", protocol)[1] for protocol in ("paper", "holdout"))
+    assert (paper.n_pool, paper.n_subset, paper.share) == (120, 60, 0.5)
+    assert (holdout.n_pool, holdout.n_subset, holdout.share) == (108, 54, 0.5)
 
 
 def remove_summary(directory: Path) -> None:
@@ -92,7 +127,7 @@ def test_a_broken_run_is_refused_by_name(
     with pytest.raises(RunError) as caught:
         write_report(config, results, output)
     message = str(caught.value)
-    assert run.id in message and reason in message and "snakemake --forcerun train_dynamic" in message
+    assert run.id in message and reason in message and "run" in message.rpartition(";")[2]
     assert "\n" not in message
     assert not output.parent.exists()
 

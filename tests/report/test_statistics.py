@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pydyn.report.statistics import Estimate, estimate, paired_difference
+from pydyn.report.statistics import Estimate, estimate, paired_difference, sampling_half_width
 
 # Student's t at 0.975, from a printed table: degrees of freedom 1, 2, 3.
 QUANTILES = {2: 12.7062, 3: 4.3027, 4: 3.1824}
@@ -32,7 +32,10 @@ def test_one_value_has_no_interval() -> None:
 def test_interval_equals_scipy(sample: list[float]) -> None:
     found = estimate(sample)
     error = stats.sem(sample)
-    low, high = stats.t.interval(0.95, len(sample) - 1, loc=np.mean(sample), scale=error) if error else found.interval
+    if found.interval is None:
+        assert error == pytest.approx(0, abs=1e-7)
+        return
+    low, high = stats.t.interval(0.95, len(sample) - 1, loc=np.mean(sample), scale=error)
     assert found.interval == pytest.approx((low, high), abs=1e-9)
 
 
@@ -51,8 +54,24 @@ def test_pairs_are_the_shared_seeds() -> None:
 
 
 @given(st.dictionaries(st.integers(0, 20), st.floats(0, 100), min_size=2), st.floats(-10, 10))
-def test_a_constant_shift_is_found_whatever_the_spread(ours: dict[int, float], shift: float) -> None:
+def test_a_constant_shift_is_found_and_claims_nothing(ours: dict[int, float], shift: float) -> None:
     found = paired_difference({seed: value + shift for seed, value in ours.items()}, ours)
-    assert found is not None and found.half_width is not None
+    assert found is not None
     assert found.mean == pytest.approx(shift, abs=1e-9)
-    assert found.half_width == pytest.approx(0, abs=1e-6)
+    assert (found.std, found.half_width, found.verdict) == (0.0, None, "no spread, no claim")
+
+
+@pytest.mark.parametrize("sample", [[0.5, 0.5], [84.1 - 83.1, 85.3 - 84.3, 80.7 - 79.7], [0.0, 0.0]])
+def test_equal_differences_show_no_spread_and_claim_nothing(sample: list[float]) -> None:
+    found = estimate(sample)
+    assert (found.std, found.interval, found.verdict) == (0.0, None, "no spread, no claim")
+
+
+def test_the_smallest_spread_is_one() -> None:
+    # One of 100,000 test images more.
+    assert estimate([0.5, 0.501]).verdict == "holds"
+
+
+def test_sampling_error_of_an_accuracy() -> None:
+    assert sampling_half_width(0.85, 10_000) == pytest.approx(1.96 * (0.85 * 0.15 / 10_000) ** 0.5, rel=1e-4)
+    assert sampling_half_width(1.0, 50) == 0

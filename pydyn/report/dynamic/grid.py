@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from operator import attrgetter
+from typing import Any
 
 import pandas as pd
 
 from pydyn.report import published
 from pydyn.report.blocks import Block, Heading, Paragraph
 from pydyn.report.dynamic.grid_maps import accuracy_map, time_map
-from pydyn.report.dynamic.planes import Axes, Place, Plane, find_axes, find_planes, published_share
-from pydyn.report.published import PAPERS, Paper
+from pydyn.report.dynamic.names import mean_seconds
+from pydyn.report.dynamic.notes import INTERVALS, conditions, match_note, network_note, sampling_points
+from pydyn.report.dynamic.planes import GridRow, Plane, find_planes, published_figure, time_share_of
+from pydyn.report.published import Paper
 from pydyn.report.results import StudyResults, accuracy_percent, total_seconds
 from pydyn.report.tables import (
     NONE,
@@ -20,66 +23,78 @@ from pydyn.report.tables import (
     missing,
     number,
     seconds,
-    share,
     spread,
     time_share,
     with_interval,
 )
-from pydyn.selection.dynamic import Dynamic
 
 
 def blocks(results: StudyResults) -> list[Block]:
     """Tables and heat maps of the grid."""
     planes = find_planes(results)
-    axes = find_axes(planes)
-    found: list[Block] = [_introduction(results)]
+    beside = any(plane.papers for plane in planes)
+    found: list[Block] = [_introduction(results, beside)]
     for plane in planes:
-        frame = _frame(plane, axes)
-        found += [
-            Heading(capitalised(plane.title)),
-            _accuracy_table(plane, frame, axes),
-            _time_table(plane, frame, axes),
-        ]
-    maps = [accuracy_map(planes, axes, results.data), time_map(planes, axes)]
-    return [*found, Heading("Measured beside published"), *maps]
+        frame = _frame(plane)
+        found += [Heading(capitalised(plane.title)), _accuracy_table(plane, frame), _time_table(plane, frame)]
+    maps = [accuracy_map(planes, results.data), time_map(planes)]
+    return [*found, Heading("Measured beside published" if beside else "As heat maps"), *maps]
 
 
-def _introduction(results: StudyResults) -> Paragraph:
-    strategy = results.experiments["grid"][0].run.strategy
-    assert isinstance(strategy, Dynamic)
+def _introduction(results: StudyResults, beside: bool) -> Paragraph:
+    study = results.config.dynamic
+    assert study is not None and study.grid is not None
+    shared = "Measured seconds are wall time: a machine shared with other work makes them longer."
+    scheme = f"Dynamic Training (scheme {study.grid.scheme}) for every subset size α and share of replacement β."
+    if not beside:
+        reason = (
+            "" if study.grid.scheme == "base" else " The papers' grid is of scheme base: no published figures here."
+        )
+        return Paragraph(f"{scheme}{reason} {network_note(results)} {shared}")
     return Paragraph(
-        f"Dynamic Training (scheme {strategy.scheme}) for every subset size α and share of replacement β. Cells are "
-        "matched with the published ones by share of the pool: 25,000, 20,000 and 15,000 of 50,000 images are 50 %, "
-        f"40 % and 30 %. The papers' grid is {published.DATASET}, scheme base, γ = {published.GAMMA}, up to "
-        f"{published.EPOCHS} epochs, one training a cell. Published times are of one {published.DEVICE} and not "
-        "comparable in seconds; what compares is the share of the time of full-pool training on the same machine. "
-        "Measured seconds are wall time: a machine shared with other work makes them longer."
+        f"{scheme} A published cell stands beside the measured one with the same count of images, if there are as many "
+        "training images as in the papers, else beside the one with the same share of its own pool: 25,000, 20,000 and "
+        f"15,000 of 50,000 images are 50 %, 40 % and 30 %. The papers' grid is {published.DATASET}, scheme base, "
+        f"γ = {published.GAMMA}, up to {published.EPOCHS} epochs, one Run a cell. {network_note(results)} Published times "
+        f"are of one {published.DEVICE} and not comparable in seconds; what compares is the share of the full pool's time "
+        f"on the same machine. {shared}"
     )
 
 
-def _frame(plane: Plane, axes: Axes) -> pd.DataFrame:
-    return pd.DataFrame([_record(plane, (part, beta)) for part in axes.shares for beta in axes.betas])
+def _frame(plane: Plane) -> pd.DataFrame:
+    return pd.DataFrame([_record(plane, row, beta) for row in plane.rows for beta in plane.betas])
 
 
-def _record(plane: Plane, place: Place) -> dict[str, float | int | None]:
-    record: dict[str, float | int | None] = {"alpha_share": place[0], "beta": place[1], "gamma": plane.gamma, "n": 0}
-    if cell := plane.cells.get(place):
-        accuracy = cell.estimate(accuracy_percent)
-        total = cell.estimate(total_seconds)
-        record |= {"n": accuracy.n} | spread("accuracy_percent", accuracy) | spread("seconds_total", total)
+def _record(plane: Plane, row: GridRow, beta: float) -> dict[str, Any]:
+    cell = plane.cells.get((row.alpha, beta))
+    record: dict[str, Any] = {
+        "alpha": row.alpha,
+        "images": cell.n_subset if cell else None,
+        "pool": plane.n_pool,
+        "alpha_share": row.order,
+        "beta": beta,
+        "gamma": plane.gamma,
+        "n": len(cell.results) if cell else 0,
+    }
+    if cell:
+        record |= spread("accuracy_percent", cell.estimate(accuracy_percent))
+        record["accuracy_sampling_half_width_95"] = sampling_points(cell)
+        record |= spread("seconds_total", cell.estimate(total_seconds))
         for part in ("train", "evaluate", "select"):
-            record[f"seconds_{part}_mean"] = cell.estimate(attrgetter(f"seconds.{part}")).mean
-        if plane.full_seconds:
-            record["time_share_of_full"] = total.mean / plane.full_seconds
-    for paper in PAPERS:
-        if figure := published.grid(paper).get(place):
-            record[f"published_{paper}_accuracy_percent"] = figure.accuracy_percent
-            record[f"published_{paper}_seconds_gtx1070"] = figure.seconds
-            record[f"published_{paper}_time_share_of_full"] = published_share(paper, place)
+            record |= spread(f"seconds_{part}", cell.estimate(attrgetter(f"seconds.{part}")))
+        if whole := mean_seconds(plane.whole):
+            relative = cell.estimate(lambda summary: summary.seconds.total / whole)
+            record |= spread("time_share_of_full", relative)
+    record |= {"published_alpha": row.published, "published_matched_by": row.basis}
+    for paper in plane.papers:
+        figure = published_figure(plane, row, beta, paper)
+        record[f"published_{paper}_accuracy_percent"] = figure.accuracy_percent if figure else None
+        record[f"published_{paper}_seconds_gtx1070"] = figure.seconds if figure else None
+        record[f"published_{paper}_time_share_of_full"] = time_share_of(figure, paper)
     return record
 
 
-def _accuracy_table(plane: Plane, frame: pd.DataFrame, axes: Axes) -> Table:
+def _accuracy_table(plane: Plane, frame: pd.DataFrame) -> Table:
     def measured(record: pd.Series) -> Cell:
         return Cell(
             with_interval(record.accuracy_percent_mean, record.accuracy_percent_half_width_95, 1), f"n = {record.n:.0f}"
@@ -90,21 +105,16 @@ def _accuracy_table(plane: Plane, frame: pd.DataFrame, axes: Axes) -> Table:
         return missing(NONE) if pd.isna(value) else Cell(number(value, 1))
 
     caption = (
-        f"Accuracy in percent, {plane.title}: mean ± half-width of the 95 % interval. Published: {published.DATASET}."
+        f"Accuracy in percent, {plane.title}. {INTERVALS} {conditions(list(plane.cells.values()))} {_published(plane)}"
     )
     kept = [c for c in frame.columns if "seconds" not in c and "time" not in c]
-    return Table(
-        f"dynamic-grid-accuracy-{plane.key}",
-        caption,
-        _header(axes),
-        _body(plane, frame, measured, reference),
-        frame[kept],
-    )
+    body = _body(plane, frame, measured, reference)
+    return Table(f"dynamic-grid-accuracy-{plane.key}", caption, _header(plane), body, frame[kept])
 
 
-def _time_table(plane: Plane, frame: pd.DataFrame, axes: Axes) -> Table:
+def _time_table(plane: Plane, frame: pd.DataFrame) -> Table:
     def measured(record: pd.Series) -> Cell:
-        relative = f"{time_share(record.time_share_of_full)}, " if plane.full_seconds else ""
+        relative = f"{time_share(record.time_share_of_full_mean)}, " if plane.whole else ""
         text = seconds(record.seconds_total_mean, record.seconds_total_half_width_95)
         return Cell(text, f"{relative}n = {record.n:.0f}")
 
@@ -116,20 +126,32 @@ def _time_table(plane: Plane, frame: pd.DataFrame, axes: Axes) -> Table:
             else Cell(seconds(value), time_share(record[f"published_{paper}_time_share_of_full"]))
         )
 
-    relative = "below, its share of full-pool training" if plane.full_seconds else "full-pool training was not run"
+    relative = (
+        f"Below: the share of a Run on the full pool ({plane.whole.run.epochs} epochs)."
+        if plane.whole
+        else "The full pool was not run."
+    )
     caption = (
-        f"Seconds a training, {plane.title}: mean ± half-width of the 95 % interval; {relative}. "
-        f"Published: {published.DATASET} on a {published.DEVICE}. "
+        f"Seconds of a Run, {plane.title}. {INTERVALS} {relative} "
+        f"{_published(plane, f' on a {published.DEVICE}')} "
         "The CSV file splits training, evaluation and selection."
     )
     kept = [c for c in frame.columns if "accuracy" not in c]
-    return Table(
-        f"dynamic-grid-time-{plane.key}", caption, _header(axes), _body(plane, frame, measured, reference), frame[kept]
-    )
+    body = _body(plane, frame, measured, reference)
+    return Table(f"dynamic-grid-time-{plane.key}", caption, _header(plane), body, frame[kept])
 
 
-def _header(axes: Axes) -> list[str]:
-    return ["α", "", *(f"β\u00a0=\u00a0{beta:g}" for beta in axes.betas)]
+def _published(plane: Plane, where: str = "") -> str:
+    """What the rows of the papers are, or where they are."""
+    if plane.papers:
+        matched = match_note(plane.protocol, plane.n_pool, [row.basis for row in plane.rows])
+        gamma = "" if plane.gamma == published.GAMMA else f", γ = {published.GAMMA}"
+        return f"Published: {published.DATASET}{where}{gamma}.{matched}"
+    return plane.without
+
+
+def _header(plane: Plane) -> list[str]:
+    return ["α", "", *(f"β\u00a0=\u00a0{beta:g}" for beta in plane.betas)]
 
 
 def _body(
@@ -138,10 +160,11 @@ def _body(
     measured: Callable[[pd.Series], Cell],
     reference: Callable[[pd.Series, Paper], Cell],
 ) -> list[list[Cell]]:
+    records = [record for _, record in frame.iterrows()]
     body = []
-    for part, rows in frame.groupby("alpha_share", sort=False):
-        records = [record for _, record in rows.iterrows()]
-        head = [label(share(part), plane.images(part), rows=1 + len(PAPERS)), label("measured")]
-        body.append([*head, *(measured(r) if r.n else missing() for r in records)])
-        body += [[label(f"paper {paper}"), *(reference(r, paper) for r in records)] for paper in PAPERS]
+    for position, row in enumerate(plane.rows):
+        mine = records[position * len(plane.betas) :][: len(plane.betas)]
+        head = [label(row.size, row.of_what, rows=1 + len(plane.papers)), label("measured")]
+        body.append([*head, *(measured(r) if r.n else missing() for r in mine)])
+        body += [[label(f"paper {paper}"), *(reference(r, paper) for r in mine)] for paper in plane.papers]
     return body

@@ -1,35 +1,67 @@
 """The alpha x beta grid: what was measured, what was published, by the same places."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydyn.report import published
-from pydyn.report.dynamic.names import PROTOCOLS, full_seconds, pool_share
-from pydyn.report.published import PAPERS, Paper
-from pydyn.report.results import Replicates, StudyResults
+from pydyn.report.dynamic.matching import Basis, compared_papers, published_alpha
+from pydyn.report.dynamic.names import PROTOCOLS, full_pool
+from pydyn.report.published import Figure, Paper
+from pydyn.report.results import DataFacts, Replicates, StudyResults
+from pydyn.report.tables import share
 from pydyn.selection.dynamic import Dynamic
-
-Place = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Axes:
-    """All shares and betas that were measured or published."""
+class GridRow:
+    """All cells of one alpha."""
 
-    shares: Sequence[float]
-    """Largest first, as published."""
-    betas: Sequence[float]
+    alpha: str | None
+    """As the configuration writes it: 25000 and 0.5 are rows of their own. None: published, not measured."""
+    size: str
+    """In images."""
+    part: str
+    """Of the pool."""
+    published: int | None
+    """The published alpha that stands beside it."""
+    basis: Basis | None
+    order: float
+    """The share of the pool: rows are sorted by it."""
+
+    @property
+    def of_what(self) -> str:
+        """Below the size."""
+        return f"{self.part} of the {'pool' if self.alpha else 'published pool'}"
+
+    @property
+    def short(self) -> str:
+        """For heat maps, in two lines."""
+        return f"{self.size}\n{self.part}"
 
 
 @dataclass(frozen=True)
 class Plane:
-    """The measured cells of one protocol and gamma, by (share of the pool, beta)."""
+    """The measured cells of one protocol and gamma."""
 
     protocol: str
     gamma: float
-    cells: dict[Place, Replicates]
-    full_seconds: float | None
-    """Mean time of typical training on the full pool, if that was run."""
+    rows: Sequence[GridRow]
+    """Largest first, as published."""
+    betas: Sequence[float]
+    """All that were measured or published."""
+    cells: Mapping[tuple[str | None, float], Replicates]
+    """By alpha, as in the rows, and beta."""
+    papers: Sequence[Paper]
+    """Those whose grids stand beside this plane."""
+    without: str
+    """Why none does, if so."""
+    whole: Replicates | None
+    """Runs on the full pool, if there are any."""
+
+    @property
+    def n_pool(self) -> int:
+        """Images that its Runs could train on."""
+        return next(iter(self.cells.values())).n_pool
 
     @property
     def key(self) -> str:
@@ -41,38 +73,65 @@ class Plane:
         """For captions."""
         return f"{PROTOCOLS[self.protocol]}, γ = {self.gamma:g}"
 
-    def images(self, part: float) -> str:
-        """How many images a share of the pool is here, if a cell with it was measured."""
-        sizes = {
-            f"{cell.results[0].history[0].subset_size:,} images"
-            for place, cell in self.cells.items()
-            if place[0] == part
-        }
-        return next(iter(sizes), "")
-
 
 def find_planes(results: StudyResults) -> list[Plane]:
     """The measured grid, in the order of the configuration."""
+    study = results.config.dynamic
+    assert study is not None and study.grid is not None
+    # The published grid is of the scheme base and one gamma; where that gamma was measured, it stands beside no other.
+    papers = compared_papers(study) if study.grid.scheme == "base" else ()
+    betas = {*study.grid.beta, *(beta for paper in papers for _, beta in published.grid(paper))}
     planes = []
-    for protocol in dict.fromkeys(result.run.protocol for result in results.experiments["grid"]):
-        by_gamma: dict[float, dict[Place, Replicates]] = {}
+    for protocol in study.protocols:
+        by_gamma: dict[float, dict[tuple[str | None, float], Replicates]] = {}
         for cell in results.replicates("grid", protocol):
             strategy = cell.run.strategy
             assert isinstance(strategy, Dynamic)
-            place = (pool_share(strategy.alpha, results.data), strategy.beta)
-            by_gamma.setdefault(strategy.gamma, {})[place] = cell
-        planes += [Plane(protocol, gamma, cells, full_seconds(results, protocol)) for gamma, cells in by_gamma.items()]
+            cells, place = by_gamma.setdefault(strategy.gamma, {}), (repr(strategy.alpha), strategy.beta)
+            assert place not in cells, f"two settings in one cell of the grid: {cell.run.setting}"
+            cells[place] = cell
+        for gamma, cells in by_gamma.items():
+            beside = papers if gamma == published.GAMMA or published.GAMMA not in by_gamma else ()
+            without = (
+                f"Published figures stand beside γ = {published.GAMMA}." if papers else "No published counterpart."
+            )
+            rows = _rows(cells, results.data, with_published=bool(beside))
+            planes.append(
+                Plane(protocol, gamma, rows, sorted(betas), cells, beside, without, full_pool(results, protocol))
+            )
     return planes
 
 
-def find_axes(planes: Sequence[Plane]) -> Axes:
-    """The rows and columns that tables and maps share."""
-    measured = {place for plane in planes for place in plane.cells}
-    places = measured.union(*(published.grid(paper) for paper in PAPERS))
-    return Axes(sorted({part for part, _ in places}, reverse=True), sorted({beta for _, beta in places}))
+def _rows(cells: Mapping[tuple[str | None, float], Replicates], data: DataFacts, with_published: bool) -> list[GridRow]:
+    by_alpha = {alpha: cell for (alpha, _), cell in cells.items()}
+    matches = {alpha: published_alpha(cell, data) if with_published else None for alpha, cell in by_alpha.items()}
+    # A published size belongs to the subsets of that count, if there are any, and else to those of that share.
+    counted = {match[0]: by_alpha[alpha].n_subset for alpha, match in matches.items() if match and match[1] == "count"}
+    sizes = [cell.n_subset for cell in by_alpha.values()]
+    rows = []
+    for alpha, cell in by_alpha.items():
+        match = matches[alpha]
+        if match and counted.get(match[0], cell.n_subset) != cell.n_subset:
+            match = None
+        twin = f" (α = {alpha})" if sizes.count(cell.n_subset) > 1 else ""
+        known, basis = match or (None, None)
+        rows.append(GridRow(alpha, f"{cell.n_subset:,} images{twin}", share(cell.share), known, basis, cell.share))
+    beside = {row.published for row in rows}
+    for known in published.ALPHAS if with_published else ():
+        if known not in beside:
+            part = known / published.POOL
+            rows.append(GridRow(None, f"{known:,} images", share(part), known, None, part))
+    return sorted(rows, key=lambda row: -row.order)
 
 
-def published_share(paper: Paper, place: Place) -> float | None:
-    """A published cell's time as a share of the same paper's full-pool training."""
-    figure, whole = published.grid(paper).get(place), published.full(paper).seconds
+def published_figure(plane: Plane, row: GridRow, beta: float, paper: Paper) -> Figure | None:
+    """The published cell beside a place of a plane."""
+    if row.published is None or paper not in plane.papers:
+        return None
+    return published.grid(paper).get((row.published, beta))
+
+
+def time_share_of(figure: Figure | None, paper: Paper) -> float | None:
+    """A published time as a share of the same paper's full-pool training."""
+    whole = published.full(paper).seconds
     return figure.seconds / whole if figure and figure.seconds and whole else None

@@ -7,7 +7,9 @@ import pandas as pd
 from pydyn.report import published
 from pydyn.report.blocks import Block, Heading, Paragraph
 from pydyn.report.dynamic.curves import spread_drawing
-from pydyn.report.dynamic.names import PROTOCOLS, published_row, row_names
+from pydyn.report.dynamic.matching import compared_papers, counterparts
+from pydyn.report.dynamic.names import PROTOCOLS, row_names
+from pydyn.report.dynamic.notes import INTERVALS, conditions, match_note, network_note
 from pydyn.report.published import PAPERS
 from pydyn.report.results import StudyResults, accuracy_percent
 from pydyn.report.tables import (
@@ -27,10 +29,12 @@ from pydyn.report.tables import (
 
 def blocks(results: StudyResults) -> list[Block]:
     """A table and a drawing for each protocol."""
-    found: list[Block] = [Paragraph("The same trainings from several seeds: how far apart replicates end.")]
+    found: list[Block] = [
+        Paragraph(f"The same setting from several seeds: how far apart replicates end. {network_note(results)}")
+    ]
     for protocol in dict.fromkeys(result.run.protocol for result in results.experiments["robustness"]):
         rows = results.replicates("robustness", protocol)
-        names = row_names(rows, results.data)
+        names = row_names(rows)
         found += [
             Heading(capitalised(PROTOCOLS[protocol])),
             _table(results, protocol),
@@ -41,8 +45,12 @@ def blocks(results: StudyResults) -> list[Block]:
 
 def _table(results: StudyResults, protocol: str) -> Table:
     rows = results.replicates("robustness", protocol)
+    assert results.config.dynamic is not None
+    # Only paper a published replicates.
+    compared = "a" in compared_papers(results.config.dynamic)
+    beside = counterparts(results, rows, "a", replicated=True) if compared else [None] * len(rows)
     records = []
-    for row, name in zip(rows, row_names(rows, results.data), strict=True):
+    for row, name, found in zip(rows, row_names(rows), beside, strict=True):
         maxima = [100 * result.summary.accuracy.best_validation for result in row.results]
         record: dict[str, Any] = {
             "strategy": name,
@@ -53,8 +61,9 @@ def _table(results: StudyResults, protocol: str) -> Table:
         record |= spread("maximum_percent", row.estimate(lambda summary: 100 * summary.accuracy.best_validation))
         record |= {"maximum_percent_lowest": min(maxima), "maximum_percent_highest": max(maxima)}
         record |= spread("accuracy_percent", row.estimate(accuracy_percent))
-        figure = published_row("a", row.run.strategy, results.data, replicated=True)
-        records.append(record | {"published_a_mean_of_20_maxima": figure.accuracy_percent if figure else None})
+        record["published_a_mean_of_20_maxima"] = found.figure.accuracy_percent if found else None
+        record["published_a_there"] = ", ".join(["figure 12", "80 epochs", *found.there]) if found else None
+        records.append(record)
     columns = {
         "strategy": lambda row: label(row.strategy),
         "epochs": lambda row: Cell(number(row.epochs)),
@@ -68,13 +77,15 @@ def _table(results: StudyResults, protocol: str) -> Table:
         "paper a": lambda row: (
             missing(NONE)
             if pd.isna(row.published_a_mean_of_20_maxima)
-            else Cell(number(row.published_a_mean_of_20_maxima, 2), "figure 12, 80 epochs")
+            else Cell(number(row.published_a_mean_of_20_maxima, 2), row.published_a_there)
         ),
     }
+    n_steering = rows[0].results[0].summary.n_validation
+    matched = match_note(protocol, rows[0].n_pool, [found.basis for found in beside if found])
+    there = f" Published: {published.DATASET}, 20 replicates.{matched}" if compared else ""
     caption = (
-        f"Maximum over epochs of the validation accuracy in percent, {PROTOCOLS[protocol]}: mean ± half-width of the "
-        "95 % interval over the replicates, and the accuracy that the protocol reports. "
-        f"Published: {published.DATASET}, 20 replicates."
+        f"Maximum over epochs of the accuracy in percent on the {n_steering:,} images that steer the selection, "
+        f"{PROTOCOLS[protocol]}, and the accuracy that the protocol reports. {INTERVALS} {conditions(rows)}{there}"
     )
     return listing(f"dynamic-robustness-{protocol}", caption, pd.DataFrame(records), columns)
 
@@ -104,7 +115,7 @@ def augmentation_blocks() -> list[Block]:
     )
     return [
         Paragraph(
-            "Table 5 and figure 13 of the papers: training with augmented images. This report holds no such trainings."
+            "Table 5 and figure 13 of the papers: training with augmented images. This report holds no such Runs."
         ),
         listing("dynamic-augmentation", caption, pd.DataFrame(records), columns),
     ]

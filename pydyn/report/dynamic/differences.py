@@ -1,0 +1,114 @@
+"""Paired differences between strategies: as a table, and as sentences."""
+
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
+from typing import Any
+
+import pandas as pd
+
+from pydyn.report.dynamic.names import PROTOCOLS
+from pydyn.report.results import Replicates, accuracy_percent, total_seconds
+from pydyn.report.statistics import Estimate, paired_difference
+from pydyn.report.tables import Cell, Table, capitalised, label, listing, missing, number, share, time_share
+from pydyn.selection.controls import Fixed, Full
+from pydyn.selection.dynamic import Dynamic
+
+NO_CLAIM = "n = 1 for each: no interval, no claim"
+
+images_trained = attrgetter("images_trained")
+
+
+def difference_frame(rows: Sequence[Replicates], names: Sequence[str]) -> pd.DataFrame:
+    """Accuracy of every strategy less that of the full pool and of fixed subsets, paired by seed."""
+    records = []
+    for reference, reference_name in zip(rows, names, strict=True):
+        if not isinstance(reference.run.strategy, Full | Fixed):
+            continue
+        for row, name in zip(rows, names, strict=True):
+            difference = paired(row, reference)
+            # Full less fixed says the same as fixed less full.
+            twice = isinstance(row.run.strategy, Full) and isinstance(reference.run.strategy, Fixed)
+            if row is not reference and not twice and difference:
+                records.append({"strategy": name, "against": reference_name} | _columns(difference))
+    return pd.DataFrame(records)
+
+
+def paired(row: Replicates, reference: Replicates) -> Estimate | None:
+    """Difference of accuracy in points, over the seeds that both have."""
+    return paired_difference(row.by_seed(accuracy_percent), reference.by_seed(accuracy_percent))
+
+
+def _columns(difference: Estimate) -> dict[str, Any]:
+    low, high = difference.interval or (None, None)
+    return {
+        "pairs": difference.n,
+        "difference_points": difference.mean,
+        "std": difference.std,
+        "interval_low": low,
+        "interval_high": high,
+        "verdict": difference.verdict,
+    }
+
+
+def difference_table(frame: pd.DataFrame, protocol: str) -> Table:
+    """The differences, with a verdict each."""
+    columns = {
+        "strategy": lambda row: label(row.strategy),
+        "against": lambda row: label(row.against),
+        "pairs": lambda row: Cell(number(row.pairs)),
+        "difference, points": lambda row: Cell(number(row.difference_points, 2, sign=True)),
+        "95 % interval": lambda row: (
+            missing("no interval")
+            if pd.isna(row.interval_low)
+            else Cell(f"{number(row.interval_low, 2, sign=True)} to {number(row.interval_high, 2, sign=True)}")
+        ),
+        "verdict": lambda row: label(row.verdict),
+    }
+    caption = (
+        f"Differences of accuracy in points, {PROTOCOLS[protocol]}, paired by seed. A difference holds if its own 95 % "
+        "interval leaves out zero; intervals are not adjusted for the number of comparisons, and are over the seeds only: "
+        "another split or other test images may give another difference. Equal differences in all pairs show no spread, "
+        "from which nothing follows."
+    )
+    return listing(f"dynamic-comparison-differences-{protocol}", caption, frame, columns)
+
+
+def sentences(rows: Sequence[Replicates], names: Sequence[str]) -> Iterator[str]:
+    """Every dynamic strategy against the full pool and fixed subsets."""
+    references = [
+        (row, name) for row, name in zip(rows, names, strict=True) if isinstance(row.run.strategy, Full | Fixed)
+    ]
+    for row, name in zip(rows, names, strict=True):
+        if isinstance(row.run.strategy, Dynamic):
+            parts = [_against(row, reference, against) for reference, against in references]
+            if parts := [part for part in parts if part]:
+                yield f"{capitalised(name)}, {'; '.join(parts)}.{_unmoved(row)}"
+
+
+def _unmoved(row: Replicates) -> str:
+    # A resampling after the last epoch counts, but nothing is trained on its subset: so ask for the images seen.
+    unmoved = all(result.summary.unique_images == result.history[0].subset_size for result in row.results)
+    return " Its subset never changed while it trained." if unmoved else ""
+
+
+def _against(row: Replicates, reference: Replicates, name: str) -> str | None:
+    difference = paired(row, reference)
+    if difference is None:
+        return None
+    images, seconds = (
+        row.estimate(value).mean / reference.estimate(value).mean for value in (images_trained, total_seconds)
+    )
+    cost = f"with {share(images)} of the images trained and {time_share(seconds)} of the time"
+    return f"against {name}: {in_words(difference)}, {cost}"
+
+
+def in_words(difference: Estimate) -> str:
+    """A difference and what it is worth."""
+    points = f"{number(difference.mean, 2, sign=True)} points"
+    if difference.n == 1:
+        return f"{points} ({NO_CLAIM})"
+    if difference.interval is None:
+        return f"{points} in each of {difference.n} pairs ({difference.verdict})"
+    low, high = (number(end, 2, sign=True) for end in difference.interval)
+    interval = f"95 % interval {low} to {high}, n = {difference.n} pairs"
+    return f"{points}, a difference that {'holds' if difference.verdict == 'holds' else 'is not resolved'} ({interval})"
