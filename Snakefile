@@ -17,3 +17,4 @@ rule all:
     default_target: True
     input:
         REPORT,
+        complete_chunks,  # or Snakemake would not miss one that the report was once made from
