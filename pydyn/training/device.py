@@ -44,7 +44,7 @@ def open_device(wanted: str, threads: int) -> Device:
 def resolve_precision(wanted: str, device: torch.device) -> str:
     """`bf16` or `fp32`; for `auto`, bf16 where the device has instructions for it.
 
-    Measured with cnn_a, one thread of a CPU with AMX, batch 128: bf16 912 images/s, fp32 368. Without such instructions bf16 is
+    Measured with cnn_a, one thread of a CPU with AMX, batch 128: bf16 957 images/s, fp32 359. Without such instructions bf16 is
     emulated and slower than fp32.
     """
     if wanted != "auto":
