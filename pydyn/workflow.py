@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from pydyn.errors import RunError
 from pydyn.files import write_text
 
 # What a driver leaves on a machine with an NVIDIA GPU. Asking torch would cost seconds, at each planning.
@@ -47,8 +48,13 @@ def reproduce(arguments: Sequence[str]) -> int:
     """Run Snakemake in the working directory, on the default profile; returns its exit status.
 
     A killed Snakemake leaves a lock that it cannot tell from a living one's. Every Snakemake of this workflow holds a lock of the
-    system's, too (`hold_folder`), which ends with its process: where nobody holds one, Snakemake's locks are dead.
+    system's, too (`hold_folder`), which ends with its process: where nobody holds one, Snakemake's locks are dead. Raises
+    RunError for a Snakemake that is to work in another folder, whose locks and report this would not see.
     """
+    if elsewhere := [argument for argument in arguments if argument.split("=")[0] in ("--directory", "-d")]:
+        raise RunError(
+            f"{elsewhere[0]}: `pydyn reproduce` works in the folder it is started in; use Snakemake itself for another"
+        )
     SNAKEMAKE_FOLDER.mkdir(exist_ok=True)
     with (SNAKEMAKE_FOLDER / LOCK).open("a") as lock, contextlib.suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -51,6 +51,7 @@ def test_from_images_to_a_trained_run_by_hand(folder):
         (["train", "--run", "no/such/run", "dynamic"], "Run 'no/such/run' is not in the study dynamic"),
         (["train", "--run", "x", "frugal"], "study 'frugal' is not chosen, allowed are: dynamic"),
         (["train", "--run", "tiny/paper/cnn_a/full-e1/seed0", "dynamic"], "tiny.h5 does not exist"),
+        (["reproduce", "--cores", "1", "--directory", "x"], "--directory: `pydyn reproduce` works in the folder"),
         (["check", "--config", "absent.yaml"], "absent.yaml: cannot be read"),
     ],
 )

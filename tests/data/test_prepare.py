@@ -3,7 +3,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 
 import numpy as np
 import pytest
@@ -227,13 +226,17 @@ def test_progress_is_plain_lines_in_a_log(prepared, capsys, monkeypatch):
 
 
 def test_memory_holds_a_window_not_the_data_set(make_folder, tmp_path):
-    folder = make_folder({"a": 30, "b": 30}, size=(600, 800))
+    folder = make_folder({"a": 60, "b": 60}, size=(600, 800))
+    # Of this process alone: a child's ru_maxrss begins at its parent's peak, which hides everything below that.
     code = """
-import resource, sys
+import sys
 from pathlib import Path
+import sklearn.model_selection
 from pydyn.config.datasets import FolderDataset, Split
 from pydyn.data.prepare import prepare
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
 dataset = FolderDataset(source="folder", path=sys.argv[1], split=Split(method="stratified", test=0.2))
 before = peak()
 prepare("mine", dataset, Path(), Path(sys.argv[2]))
@@ -242,11 +245,6 @@ print(peak() - before)
     done = subprocess.run(
         [sys.executable, "-c", code, folder, tmp_path / "x.h5"], capture_output=True, text=True, check=True
     )
-    # 60 images of 1.4 MiB are 82 MiB.
-    assert int(done.stdout.split()[-1]) < 50 * 1024
-
-
-def test_generated_images_are_quick(prepared):
-    started = time.process_time()
-    prepared(source="shapes", train=900, test=300)
-    assert time.process_time() - started < 5
+    growth = int(done.stdout.split()[-1])
+    # 120 images of 1.4 MiB are 165 MiB.
+    assert 0 < growth < 80 * 1024

@@ -202,7 +202,8 @@ def test_a_summary_that_is_not_of_its_folder_is_refused(tmp_path, store, cpu, ma
 
 
 def test_two_processes_do_not_train_one_run_at_once(tmp_path, store, make_run):
-    run = make_run(epochs=3)
+    # Long enough for both to be at it together, were they not kept apart.
+    run = make_run(epochs=60)
     command = [sys.executable, "-c", TRAIN, json.dumps([run.to_dict()]), str(tmp_path), str(store)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     outputs = [process.communicate(timeout=120)[0] for process in processes]
