@@ -24,6 +24,10 @@ from setuptools import setup
 DEFAULT_CUDA_ARCHITECTURES = "7.5;8.0;9.0+PTX"
 
 
+# csrc/cpu/vector.h passes vectors between inlined functions; GCC would remark on each that the ABI of such calls changed.
+NO_ABI_NOTES = ["-Wno-psabi"]
+
+
 class Unbuildable(Exception):
     """A part cannot be built here; the message says what is missing and what to do."""
 
@@ -181,10 +185,10 @@ def extension_arguments(torch, toolkit: CudaToolkit | None, library_dirs: list[s
     # at::parallel_for is a header over OpenMP: without the flag it runs on one thread.
     openmp = ["-fopenmp"] if sys.platform == "linux" else []
     # No -march=native: a wheel, or a home folder shared by a cluster's nodes, must run on other CPUs than the one it was
-    # built on. The ops move memory; libc's memcpy picks the widest instructions at run time by itself.
+    # built on. csrc/cpu/clones.h has the hot loops compiled for several generations, chosen from at run time.
     optimise = ["-O3"]
     # Python's own flags often hold -g, with which torch's headers make a module of 9 MB.
-    cxx = [*optimise, "-g0", "-Wall", *openmp]
+    cxx = [*optimise, "-g0", "-Wall", *NO_ABI_NOTES, *openmp]
     extension = (CUDAExtension if toolkit else CppExtension)(
         "pydyn._C",
         sources,

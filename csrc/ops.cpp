@@ -11,7 +11,19 @@
 #endif
 
 TORCH_LIBRARY(pydyn, library) {
-  library.def("gather_rows(Tensor matrix, Tensor index) -> Tensor", {at::Tag::pt2_compliant_tag});
+  library.def("gather_rows(Tensor matrix, Tensor index, Tensor? labels, ScalarType? dtype) -> (Tensor, Tensor)",
+              {at::Tag::pt2_compliant_tag});
+  library.def(
+      "gather_images(Tensor images, Tensor index, float[] mean, float[] std, int crop_padding, str padding_mode, "
+      "bool flip, float rotation, float shift, SymInt seed, SymInt epoch, Tensor? epoch_tensor, ScalarType dtype, "
+      "bool channels_last) -> Tensor",
+      {at::Tag::pt2_compliant_tag});
+  library.def(
+      "ambiguity_cross_entropy(Tensor logits, Tensor target, Tensor? index, Tensor? class_weight, Tensor? strengths, "
+      "Tensor? powers, float strength, float power, float? threshold, float label_smoothing, int ignore_index, "
+      "int reduction, bool with_gradient) -> "
+      "(Tensor loss, Tensor gradient, Tensor divisor, Tensor losses, Tensor margins, Tensor weights, Tensor correct)",
+      {at::Tag::pt2_compliant_tag});
 }
 
 PYBIND11_MODULE(_C, module) {

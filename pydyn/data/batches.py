@@ -1,5 +1,6 @@
 """Images that live on the device as bytes, and batches of any of them by index."""
 
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -17,20 +18,20 @@ class ResidentImages:
     Compared with a DataLoader nothing is decoded, copied between processes or sent to the device during training.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, images: Tensor, labels: Tensor, mean: Sequence[float], std: Sequence[float]) -> None:
         """Take what is already on the device.
 
         Args:
             images: (N, H, W, C) uint8, contiguous.
             labels: (N,) int64.
-            mean: (C,) float32 in units of 0..1.
-            std: (C,) float32 in units of 0..1, above 0.
+            mean: of each channel, in units of 0..1.
+            std: of each channel, in units of 0..1, above 0.
         """
         self.shape = tuple(images.shape[1:])
-        self._rows = images.flatten(1)
-        self._labels = labels
-        self._offset = mean * 255
-        self._scale = 1 / (std * 255)
+        self.labels = labels
+        self._images = images
+        self._mean = tuple(mean)
+        self._std = tuple(std)
 
     @classmethod
     def from_store(cls, store: ImageStore, device: torch.device) -> Self:
@@ -39,29 +40,26 @@ class ResidentImages:
         return cls(
             torch.from_numpy(store.images()).to(device),
             torch.from_numpy(np.ascontiguousarray(store.labels)).to(device),
-            torch.as_tensor(store.mean, dtype=torch.float32, device=device),
-            torch.as_tensor(std, dtype=torch.float32, device=device),
+            store.mean.tolist(),
+            std.tolist(),
         )
 
     @property
     def device(self) -> torch.device:
         """Where images and batches are."""
-        return self._rows.device
+        return self._images.device
 
     def indices(self, indices: NDArray[np.int64]) -> Tensor:
         """Indices as a tensor on the images' device."""
         return torch.from_numpy(indices).to(self.device)
 
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def batch(self, index: Tensor) -> Tensor:
         """Gather and normalise images.
 
         Args:
-            index: (B,) int64 on the images' device, each in 0..N-1.
+            index: (B,) int64 on the images' device, each in 0..N-1; their labels are `labels[index]`.
 
         Returns:
-            Images (B, C, H, W), float32, channels-last, per channel of mean 0 and standard deviation 1 over the training
-            images; and labels (B,) int64.
+            (B, C, H, W), float32, channels-last, per channel of mean 0 and standard deviation 1 over the training images.
         """
-        pixels = ops.gather_rows(self._rows, index).view(-1, *self.shape).float()
-        normalised = pixels.sub_(self._offset).mul_(self._scale)
-        return normalised.permute(0, 3, 1, 2), self._labels[index]
+        return ops.gather_images(self._images, index, self._mean, self._std)

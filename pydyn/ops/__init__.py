@@ -1,5 +1,7 @@
 """Hot paths: tensor operations with C++ and CUDA kernels, and the plain torch reference they must equal."""
 
 from pydyn.ops.gather import gather_rows
+from pydyn.ops.images import gather_images
+from pydyn.ops.loss import AmbiguityCrossEntropy, AmbiguityTerms, ambiguity_cross_entropy
 
-__all__ = ["gather_rows"]
+__all__ = ["AmbiguityCrossEntropy", "AmbiguityTerms", "ambiguity_cross_entropy", "gather_images", "gather_rows"]

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from pydyn.data.batches import ResidentImages
 from pydyn.data.store import ImageStore
 from pydyn.errors import RunError
 from pydyn.models import cnn
+from pydyn.ops import AmbiguityTerms, ambiguity_cross_entropy
 from pydyn.seeding import numpy_generator, torch_generator
 from pydyn.selection.strategy import Outcome
 from pydyn.studies.run import Run
@@ -141,14 +141,11 @@ class Training:
         index = self.images.indices(self.parts.pool[subset])[order.to(self.images.device)]
         total = torch.zeros(2, dtype=torch.float64, device=self.images.device)
         for batch in index.split(self.run.batch_size):
-            inputs, labels = self.images.batch(batch)
-            with self._autocast():
-                logits = self.network(inputs).float()
-            loss = cross_entropy(logits, labels)
+            terms = self._cross_entropy(batch)
             self.optimiser.zero_grad()
-            loss.backward()
+            terms.loss.backward()
             self.optimiser.step()
-            total += _tally(logits, labels, loss.detach() * len(batch))
+            total += _tally(terms)
         return self._means(total, len(index))
 
     @torch.no_grad()
@@ -158,11 +155,13 @@ class Training:
         total = torch.zeros(2, dtype=torch.float64, device=self.images.device)
         height, width, _ = self.images.shape
         for batch in self.images.indices(part).split(max(1, EVALUATION_PIXELS // (height * width))):
-            inputs, labels = self.images.batch(batch)
-            with self._autocast():
-                logits = self.network(inputs).float()
-            total += _tally(logits, labels, cross_entropy(logits, labels, reduction="sum"))
+            total += _tally(self._cross_entropy(batch))
         return self._means(total, len(part))
+
+    def _cross_entropy(self, batch: Tensor) -> AmbiguityTerms:
+        with self._autocast():
+            logits = self.network(self.images.batch(batch))
+        return ambiguity_cross_entropy(logits, self.images.labels, index=batch, strength=0.0, terms=True)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.precision == "bf16")
@@ -198,8 +197,8 @@ class Training:
 _COUNTERS = ("epoch", "images_trained", "best_epoch", "best_accuracy", "resamplings", "sittings")
 
 
-def _tally(logits: Tensor, labels: Tensor, loss_sum: Tensor) -> Tensor:
-    return torch.stack([loss_sum.double(), (logits.argmax(1) == labels).sum().double()])
+def _tally(terms: AmbiguityTerms) -> Tensor:
+    return torch.stack([terms.losses.detach().double().sum(), terms.correct.sum().double()])
 
 
 def train(

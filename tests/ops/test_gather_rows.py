@@ -41,7 +41,7 @@ def test_equals_the_reference(n_rows, row_shape, dtype, n_out, seed):
     out = gather_rows(matrix, index)
     assert out.dtype == dtype
     assert out.is_contiguous()
-    assert torch.equal(out, reference.gather_rows(matrix, index))
+    assert torch.equal(out, reference.gather_rows(matrix, index)[0])
     assert torch.equal(out, matrix[index])
 
 
@@ -78,6 +78,60 @@ def test_matrix_that_is_a_part_of_a_larger_storage():
     matrix = make_matrix(20, (7,), torch.uint8)[3:15]
     index = make_index(12, 30)
     assert torch.equal(gather_rows(matrix, index), matrix[index])
+
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32)
+
+
+@given(
+    from_dtype=st.sampled_from(FLOATS),
+    to_dtype=st.sampled_from(FLOATS),
+    row_length=st.integers(0, 70),
+    n_out=st.integers(0, 40),
+    seed=st.integers(0, 1000),
+)
+def test_a_cast_rounds_as_torch_does(from_dtype, to_dtype, row_length, n_out, seed):
+    # All kinds of bits: subnormal, infinite, NaN.
+    bits = torch.randint(-(2**31), 2**31, (12, row_length), generator=generator(seed))
+    if from_dtype == torch.float32:
+        matrix = bits.to(torch.int32).view(torch.float32)
+    else:
+        matrix = (bits >> 16).to(torch.int16).view(from_dtype)
+    index = make_index(12, n_out, seed)
+    out = gather_rows(matrix, index, dtype=to_dtype)
+    assert out.dtype == to_dtype
+    torch.testing.assert_close(out, matrix[index].to(to_dtype), rtol=0, atol=0, equal_nan=True)
+
+
+def test_halfway_values_go_to_even():
+    values = torch.tensor([[1 + 2**-9, 1 + 3 * 2**-9, 1 + 2**-11, 1 + 3 * 2**-11, 65519.99, 65520.0, 2.0**-25]])
+    for dtype in (torch.float16, torch.bfloat16):
+        assert torch.equal(gather_rows(values, torch.tensor([0]), dtype=dtype), values.to(dtype))
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float32])
+def test_labels_come_alongside(dtype):
+    matrix, labels = torch.randn(30, 5, generator=generator(0)).half(), torch.arange(30) * 3
+    index = make_index(30, 50)
+    rows, row_labels = gather_rows(matrix, index, labels, dtype=dtype)
+    assert torch.equal(rows, matrix[index].to(dtype or torch.float16))
+    assert torch.equal(row_labels, labels[index])
+
+
+@pytest.mark.parametrize("op", [gather_rows, reference.gather_rows])
+@pytest.mark.parametrize(
+    ("matrix", "labels", "dtype", "error", "message"),
+    [
+        (torch.zeros(3, 2), torch.zeros(3), None, TypeError, "labels must be int64"),
+        (torch.zeros(3, 2), torch.zeros(2, dtype=torch.int64), None, ValueError, r"labels must be .* shape \[3\]"),
+        (torch.zeros(3, 2), torch.arange(6)[::2], None, ValueError, "labels must be contiguous"),
+        (torch.zeros(3, 2), None, torch.float64, TypeError, "only float16, bfloat16 and float32 are cast"),
+        (torch.zeros(3, 2).byte(), None, torch.float32, TypeError, "only float16, bfloat16 and float32 are cast"),
+    ],
+)
+def test_labels_and_casts_that_are_refused(op, matrix, labels, dtype, error, message):
+    with pytest.raises(error, match=message):
+        op(matrix, torch.tensor([0]), labels, dtype=dtype)
 
 
 @pytest.fixture
@@ -146,6 +200,14 @@ def test_gradients_of_a_repeated_row_add_up():
     assert matrix.grad.tolist() == [[0, 0], [2, 2], [0, 0], [1, 1]]
 
 
+def test_gradients_go_back_through_a_cast():
+    matrix = torch.randn(4, 20, generator=generator(0)).half().requires_grad_()
+    rows, _ = gather_rows(matrix, torch.tensor([1, 3, 1]), torch.arange(4), dtype=torch.float32)
+    rows.sum().backward()
+    assert matrix.grad.dtype == torch.float16
+    assert matrix.grad[:, 0].tolist() == [0, 2, 0, 1]
+
+
 def test_gradcheck():
     matrix = torch.randn(5, 3, dtype=torch.float64, generator=generator(0), requires_grad=True)
     index = torch.tensor([4, 0, 0, 2])
@@ -158,7 +220,17 @@ def test_gradcheck():
 def test_opcheck(dtype):
     matrix = make_matrix(5, (3,), dtype)
     matrix.requires_grad_(dtype.is_floating_point)
-    torch.library.opcheck(torch.ops.pydyn.gather_rows.default, (matrix, torch.tensor([4, 0, 0])))
+    index = torch.tensor([4, 0, 0])
+    torch.library.opcheck(torch.ops.pydyn.gather_rows.default, (matrix, index, None, None))
+    torch.library.opcheck(torch.ops.pydyn.gather_rows.default, (matrix, index, torch.arange(5), None))
+
+
+@needs_extension
+def test_opcheck_of_a_cast():
+    matrix = torch.randn(5, 33, generator=generator(0)).half().requires_grad_()
+    torch.library.opcheck(
+        torch.ops.pydyn.gather_rows.default, (matrix, torch.tensor([4, 0]), torch.arange(5), torch.float32)
+    )
 
 
 @needs_extension
@@ -180,15 +252,19 @@ sys.modules["pydyn._C"] = None
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import torch
-    from pydyn.ops import gather_rows
+    from pydyn.ops import ambiguity_cross_entropy, gather_images, gather_rows
     before = len([w for w in caught if "pydyn" in str(w.message)])
     matrix, index = torch.arange(12.0).reshape(4, 3), torch.tensor([3, 0, 3])
     outs = [gather_rows(matrix, index) for _ in range(3)]
     COMPILED
+    images = gather_images(torch.zeros(3, 2, 2, 1, dtype=torch.uint8), index[:1] * 0, [0.5], [0.5])
+    loss = ambiguity_cross_entropy(matrix.clone().requires_grad_(), torch.arange(4) % 3, terms=True)
+    loss.loss.backward()
 warned = [w for w in caught if "pydyn" in str(w.message)]
 assert before == 0, "importing warns"
 assert len(warned) == 1, [str(w.message) for w in warned]
 assert all(torch.equal(out, matrix[index]) for out in outs)
+assert (images == -1).all() and loss.margins.shape == (4,)
 print(warned[0].category.__name__, warned[0].message, warned[0].filename)
 """
 

@@ -1,0 +1,159 @@
+// Sixteen numbers computed side by side, in the compiler's own vector types: any instruction set does it, the widest
+// (see clones.h) in one instruction. Written out because compilers vectorise only some of such loops by themselves.
+
+#pragma once
+
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+namespace pydyn {
+
+#define PYDYN_INLINE inline __attribute__((always_inline))
+
+constexpr int64_t kLanes = 16;
+
+template <typename T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+  typedef float Reals __attribute__((vector_size(kLanes * sizeof(float))));
+  typedef int32_t Integers __attribute__((vector_size(kLanes * sizeof(int32_t))));
+};
+template <>
+struct VectorOf<double> {
+  typedef double Reals __attribute__((vector_size(kLanes * sizeof(double))));
+  typedef int64_t Integers __attribute__((vector_size(kLanes * sizeof(int64_t))));
+};
+typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
+typedef uint16_t Shorts __attribute__((vector_size(kLanes * sizeof(uint16_t))));
+typedef uint32_t Words __attribute__((vector_size(kLanes * sizeof(uint32_t))));
+
+template <typename Real>
+using Reals = typename VectorOf<Real>::Reals;
+template <typename Real>
+using Integers = typename VectorOf<Real>::Integers;
+
+template <typename Vector, typename T>
+PYDYN_INLINE Vector read(const T* from) {
+  Vector vector;
+  std::memcpy(&vector, from, sizeof(vector));
+  return vector;
+}
+
+template <typename Vector, typename T>
+PYDYN_INLINE void write(const Vector& vector, T* to) {
+  std::memcpy(to, &vector, sizeof(vector));
+}
+
+template <typename To, typename From>
+PYDYN_INLINE To bits_as(const From& vector) {
+  static_assert(sizeof(To) == sizeof(From));
+  return read<To>(&vector);
+}
+
+template <typename Real>
+PYDYN_INLINE Reals<Real> all(Real value) {
+  return value - Reals<Real>{};
+}
+
+template <typename Real>
+PYDYN_INLINE Integers<Real> all_integers(int64_t value) {
+  // By way of memory: compilers fill such a vector lane by lane.
+  std::remove_reference_t<decltype(std::declval<Integers<Real>&>()[0])> lanes[kLanes];
+  for (auto& lane : lanes) lane = static_cast<std::remove_reference_t<decltype(lane)>>(value);
+  return read<Integers<Real>>(lanes);
+}
+
+// Rounding to half precision, to the nearest, ties to even.
+PYDYN_INLINE void store(double value, double* to) { *to = value; }
+PYDYN_INLINE void store(float value, float* to) { *to = value; }
+PYDYN_INLINE void store(float value, at::Half* to) { to->x = c10::detail::fp16_ieee_from_fp32_value(value); }
+PYDYN_INLINE void store(float value, at::BFloat16* to) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  const uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+  to->x = static_cast<uint16_t>(value != value ? 0x7FC0 : rounded);
+}
+
+PYDYN_INLINE void store(const Reals<double>& values, double* to) { write(values, to); }
+PYDYN_INLINE void store(const Reals<float>& values, float* to) { write(values, to); }
+PYDYN_INLINE void store(const Reals<float>& values, at::Half* to) {
+  float lanes[kLanes];
+  write(values, lanes);
+  for (int64_t lane = 0; lane < kLanes; ++lane) store(lanes[lane], to + lane);
+}
+PYDYN_INLINE void store(const Reals<float>& values, at::BFloat16* to) {
+  const Words bits = bits_as<Words>(values);
+  const Words rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+  const Words kept = values == values ? rounded : Words{} + 0x7FC0;
+  write(__builtin_convertvector(kept, Shorts), to);
+}
+
+// Any dtype, computed in float or double.
+PYDYN_INLINE Reals<double> fetch(const double* from) { return read<Reals<double>>(from); }
+PYDYN_INLINE Reals<float> fetch(const float* from) { return read<Reals<float>>(from); }
+PYDYN_INLINE Reals<float> fetch(const at::BFloat16* from) {
+  const Words bits = __builtin_convertvector(read<Shorts>(from), Words) << 16;
+  return bits_as<Reals<float>>(bits);
+}
+PYDYN_INLINE Reals<float> fetch(const at::Half* from) {
+  float lanes[kLanes];
+  for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] = c10::detail::fp16_ieee_to_fp32_value(from[lane].x);
+  return read<Reals<float>>(lanes);
+}
+
+// exp(x) for x <= 0, NaN for NaN: Cody and Waite's reduction and Cephes's polynomial, good to about 1 ulp; 0 where
+// exp(x) is no normal number.
+PYDYN_INLINE Reals<float> exp_of_negative(const Reals<float>& x) {
+  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, in the low bits
+  const Reals<float> shifted = x * 1.44269504088896341f + kMagic;
+  const Reals<float> n = shifted - kMagic;
+  const Reals<float> r = x - n * 0.693359375f - n * -2.12194440e-4f;
+  Reals<float> p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + (r + 1.0f);
+  const Words power_of_two = bits_as<Words>(shifted) << 23;
+  const Reals<float> scaled = p * bits_as<Reals<float>>(power_of_two + 0x3F800000u);
+  const Reals<float> zero{};
+  return x < -87.3f ? zero : scaled;
+}
+PYDYN_INLINE Reals<double> exp_of_negative(Reals<double> x) {
+  for (int64_t lane = 0; lane < kLanes; ++lane) x[lane] = std::exp(x[lane]);
+  return x;
+}
+
+// log(1 + x) for x >= 0, NaN for NaN: Cephes's logf of the rounded sum, and what the rounding lost.
+PYDYN_INLINE Reals<float> log_of_one_plus(const Reals<float>& x) {
+  const Reals<float> sum = x + 1.0f;
+  const Integers<float> bits = bits_as<Integers<float>>(sum);
+  const Integers<float> exponent = (bits - 0x3F3504F3) >> 23;
+  const Integers<float> mantissa = bits - (exponent << 23);
+  const Reals<float> f = bits_as<Reals<float>>(mantissa) - 1.0f;
+  const Reals<float> e = __builtin_convertvector(exponent, Reals<float>);
+  Reals<float> p = f * 7.0376836292e-2f - 1.1514610310e-1f;
+  p = p * f + 1.1676998740e-1f;
+  p = p * f - 1.2420140846e-1f;
+  p = p * f + 1.4249322787e-1f;
+  p = p * f - 1.6668057665e-1f;
+  p = p * f + 2.0000714765e-1f;
+  p = p * f - 2.4999993993e-1f;
+  p = p * f + 3.3333331174e-1f;
+  const Reals<float> square = f * f;
+  p = p * f * square - 2.12194440e-4f * e - 0.5f * square;
+  return f + p + 0.693359375f * e + (x - (sum - 1.0f)) / sum;
+}
+PYDYN_INLINE Reals<double> log_of_one_plus(Reals<double> x) {
+  for (int64_t lane = 0; lane < kLanes; ++lane) x[lane] = std::log1p(x[lane]);
+  return x;
+}
+
+}  // namespace pydyn

@@ -1,0 +1,115 @@
+// A release build must not read beyond the pool either.
+#undef NDEBUG
+#include <algorithm>
+#include <cassert>
+
+#include "gather_images.h"
+#include "reals.h"
+
+namespace pydyn::cuda {
+namespace {
+
+constexpr int64_t kThreads = 256;
+// An image of more than this many packs for each thread is shared out among blocks: few large images still fill the
+// GPU.
+constexpr int64_t kPacksPerThread = 4;
+constexpr int64_t kMaxGridX = 2147483647;
+constexpr int64_t kMaxGridY = 65535;
+
+constexpr int64_t divide_up(int64_t total, int64_t part) { return (total + part - 1) / part; }
+
+// Element `element` of an output image, in the order of its memory.
+template <bool kChannelsLast>
+__device__ __forceinline__ float element_at(const Augmentation& augmentation, const Placement& placement,
+                                            const uint8_t* image, uint32_t element) {
+  const uint32_t height = static_cast<uint32_t>(augmentation.height);
+  const uint32_t width = static_cast<uint32_t>(augmentation.width);
+  const uint32_t channels = static_cast<uint32_t>(augmentation.channels);
+  const uint32_t rest = kChannelsLast ? element / channels : element / width;
+  const uint32_t channel = kChannelsLast ? element % channels : rest / height;
+  const uint32_t x = kChannelsLast ? rest % width : element % width;
+  const uint32_t y = kChannelsLast ? rest / width : rest % height;
+
+  float value = 0;
+  if (augmentation.warp) {
+    int64_t source_y, source_x;
+    source_of(augmentation, placement, y, x, source_y, source_x);
+    const Taps taps = taps_at(augmentation, source_y, source_x);
+    value = __fmul_rn(static_cast<float>(value_at(augmentation, image, taps, channel)), 1.0f / kOne);
+  } else {
+    const int64_t u = placement.flipped ? augmentation.width - 1 - x : x;
+    const int64_t source_y = inside(y + placement.dy, augmentation.height, augmentation.padding);
+    const int64_t source_x = inside(u + placement.dx, augmentation.width, augmentation.padding);
+    if (source_y >= 0 && source_x >= 0)
+      value = static_cast<float>(image[(source_y * augmentation.width + source_x) * augmentation.channels + channel]);
+  }
+  return __fmul_rn(__fsub_rn(value, augmentation.offset[channel]), augmentation.scale[channel]);
+}
+
+// gridDim.y blocks share an image. Writes are of whole packs; reads are of bytes that neighbours share cache lines
+// with.
+template <typename Out, int kCount, bool kChannelsLast>
+__global__ void __launch_bounds__(kThreads) gather_images_kernel(const __grid_constant__ ImageGatherCall call) {
+  __shared__ Placement placement;
+  __shared__ int64_t sample;
+  const Augmentation& augmentation = call.augmentation;
+  const uint32_t n_elements = static_cast<uint32_t>(augmentation.height * augmentation.width * augmentation.channels);
+  const uint32_t n_packs = n_elements / kCount;
+  for (int64_t position = blockIdx.x; position < call.n_out; position += gridDim.x) {
+    if (threadIdx.x == 0) {
+      sample = call.index[position * call.index_stride];
+      assert(sample >= 0 && sample < call.n_images && "gather_images: index out of range");
+      const uint32_t epoch = call.epoch_on_device ? static_cast<uint32_t>(*call.epoch_on_device) : call.epoch;
+      placement = place(augmentation, sample, epoch);
+    }
+    __syncthreads();
+    const uint8_t* const image = call.images + sample * n_elements;
+    Pack<Out, kCount>* const out = static_cast<Pack<Out, kCount>*>(call.out) + position * n_packs;
+    for (uint32_t pack = blockIdx.y * kThreads + threadIdx.x; pack < n_packs; pack += gridDim.y * kThreads) {
+      Pack<Out, kCount> written;
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) {
+        store(element_at<kChannelsLast>(augmentation, placement, image, pack * kCount + i), &written.element[i]);
+      }
+      out[pack] = written;
+    }
+    __syncthreads();
+  }
+}
+
+template <typename Out, int kCount>
+cudaError_t launch(const ImageGatherCall& call, cudaStream_t stream) {
+  const Augmentation& augmentation = call.augmentation;
+  const int64_t n_packs = augmentation.height * augmentation.width * augmentation.channels / kCount;
+  const dim3 grid(static_cast<unsigned>(std::min(call.n_out, kMaxGridX)),
+                  static_cast<unsigned>(std::min(divide_up(n_packs, kThreads * kPacksPerThread), kMaxGridY)));
+  const auto kernel =
+      call.channels_last ? gather_images_kernel<Out, kCount, true> : gather_images_kernel<Out, kCount, false>;
+  kernel<<<grid, static_cast<unsigned>(kThreads), 0, stream>>>(call);
+  return cudaGetLastError();
+}
+
+template <typename Out>
+cudaError_t launch_widest(const ImageGatherCall& call, cudaStream_t stream) {
+  constexpr int kCount = 16 / sizeof(Out);
+  const Augmentation& augmentation = call.augmentation;
+  const int64_t n_elements = augmentation.height * augmentation.width * augmentation.channels;
+  const bool aligned = n_elements % kCount == 0 && reinterpret_cast<uintptr_t>(call.out) % 16 == 0;
+  return aligned ? launch<Out, kCount>(call, stream) : launch<Out, 1>(call, stream);
+}
+
+}  // namespace
+
+cudaError_t gather_images(const ImageGatherCall& call, Dtype out, cudaStream_t stream) {
+  if (call.n_out == 0) return cudaSuccess;
+  switch (out) {
+    case Dtype::kHalf:
+      return launch_widest<__half>(call, stream);
+    case Dtype::kBFloat16:
+      return launch_widest<__nv_bfloat16>(call, stream);
+    default:
+      return launch_widest<float>(call, stream);
+  }
+}
+
+}  // namespace pydyn::cuda

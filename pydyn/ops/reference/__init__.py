@@ -1,0 +1,7 @@
+"""The ops in plain torch: what the extension must equal, and what runs where it offers no kernel."""
+
+from pydyn.ops.reference.gather import gather_rows
+from pydyn.ops.reference.images import gather_images, philox
+from pydyn.ops.reference.loss import ambiguity_cross_entropy
+
+__all__ = ["ambiguity_cross_entropy", "gather_images", "gather_rows", "philox"]

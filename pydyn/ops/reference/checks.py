@@ -1,0 +1,26 @@
+"""What all ops refuse alike."""
+
+import torch
+from torch import Tensor
+
+
+def check_pool(op: str, name: str, pool: Tensor, index: Tensor) -> None:
+    """Refuse an index that is no list of rows, and a pool whose rows do not lie one after another."""
+    if index.dim() != 1:
+        raise ValueError(f"{op}: index must have 1 dimension, got shape {list(index.shape)}")
+    if index.dtype != torch.int64:
+        raise TypeError(f"{op}: index must be int64, got {index.dtype}")
+    if not pool.is_contiguous():
+        raise ValueError(
+            f"{op}: {name} must be contiguous, got shape {list(pool.shape)} with strides "
+            f"{list(pool.stride())}; call {name}.contiguous() once, outside the loop"
+        )
+    check_device(op, name, pool, "index", index)
+
+
+def check_device(op: str, name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
+    """Refuse tensors on two devices."""
+    if tensor.device != other.device:
+        raise ValueError(
+            f"{op}: {name} is on {tensor.device} and {other_name} on {other.device}; put both on one device"
+        )
