@@ -6,7 +6,17 @@ ARGS ?=
 BIN := $(VENV)/bin
 SOURCES := $(shell find csrc -type f) setup.py pyproject.toml
 
-.PHONY: reproduce test setup lint format lock clean
+# The C++ under address and undefined-behaviour sanitizers, through the tests of the ops (GCC on Linux; some minutes).
+SANITIZED := build/sanitized
+sanitize: setup
+	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED) && cp -r pydyn $(SANITIZED)/ && rm -f $(SANITIZED)/pydyn/*.so
+	PYDYN_CUDA=0 PYDYN_SANITIZE=1 \
+		$(BIN)/python setup.py --quiet build_ext --build-lib $(SANITIZED) --build-temp $(SANITIZED)/objects
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" \
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+		$(BIN)/pytest -o pythonpath=$(SANITIZED) -p no:cacheprovider -m 'not slow' tests/ops
+
+.PHONY: reproduce test sanitize setup lint format lock clean
 
 reproduce: setup
 	@$(BIN)/pydyn reproduce --cores all $(ARGS)

@@ -5,6 +5,7 @@
 PYDYN_CUDA   auto (default): CUDA kernels when torch is a CUDA build and a fitting nvcc is found in CUDA_HOME, on PATH or
              in pip's cuda-toolkit[nvcc]; 0: none; 1: fail when they cannot be built
 CXX          the C++ compiler; otherwise the first of c++, g++, clang++. Without one the package installs without extension
+PYDYN_SANITIZE   1: under address and undefined-behaviour sanitizers, for `make sanitize`
 MAX_JOBS     compilers at a time (default: number of cores)
 TORCH_CUDA_ARCH_LIST   GPU generations to compile for
 """
@@ -26,6 +27,10 @@ DEFAULT_CUDA_ARCHITECTURES = "7.5;8.0;9.0+PTX"
 
 # csrc/cpu/vector.h passes vectors between inlined functions; GCC would remark on each that the ABI of such calls changed.
 NO_ABI_NOTES = ["-Wno-psabi"]
+
+
+# Of memory and undefined behaviour; the first finding ends the process.
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
 
 
 class Unbuildable(Exception):
@@ -177,8 +182,9 @@ def extension_arguments(torch, toolkit: CudaToolkit | None, library_dirs: list[s
         """Keeps the objects between builds: pip deletes the folder that it would build an editable install in."""
 
         def finalize_options(self):
+            wanted = self.build_temp
             super().finalize_options()
-            self.build_temp = str(build_folder)
+            self.build_temp = wanted or str(build_folder)
 
     folders = [Path("csrc"), Path("csrc/cpu")] + ([Path("csrc/cuda")] if toolkit else [])
     sources = [str(file) for folder in folders for file in sorted(folder.iterdir()) if file.suffix in (".cpp", ".cu")]
@@ -188,7 +194,8 @@ def extension_arguments(torch, toolkit: CudaToolkit | None, library_dirs: list[s
     # built on. csrc/cpu/clones.h has the hot loops compiled for several generations, chosen from at run time.
     optimise = ["-O3"]
     # Python's own flags often hold -g, with which torch's headers make a module of 9 MB.
-    cxx = [*optimise, "-g0", "-Wall", *NO_ABI_NOTES, *openmp]
+    sanitize = SANITIZERS if os.environ.get("PYDYN_SANITIZE") == "1" else []
+    cxx = [*optimise, "-g0", "-Wall", *NO_ABI_NOTES, *openmp, *sanitize]
     extension = (CUDAExtension if toolkit else CppExtension)(
         "pydyn._C",
         sources,
@@ -199,7 +206,7 @@ def extension_arguments(torch, toolkit: CudaToolkit | None, library_dirs: list[s
         define_macros=[("PYDYN_TORCH_VERSION", f'"{torch.__version__}"')]
         + ([("PYDYN_WITH_CUDA", "1")] if toolkit else []),
         extra_compile_args={"cxx": cxx, "nvcc": optimise},
-        extra_link_args=openmp,
+        extra_link_args=[*openmp, *sanitize],
     )
     kernels = f"with CUDA kernels (CUDA {toolkit.version}, {toolkit.home})" if toolkit else "without CUDA kernels"
     say(f"building the extension for torch {torch.__version__} {kernels}")

@@ -42,6 +42,7 @@ inline int64_t each_row(const Job& job, int64_t begin, int64_t end, const WriteR
 template <typename RowBytes>
 int64_t copy_rows(const Job& job, RowBytes row_bytes, int64_t begin, int64_t end) {
   return each_row(job, begin, end, [&](int64_t position, int64_t row) {
+    if (row_bytes == 0) return;  // memcpy must not see the null pointers of empty tensors
     std::memcpy(job.out + position * row_bytes, job.matrix + row * row_bytes, static_cast<size_t>(row_bytes));
   });
 }

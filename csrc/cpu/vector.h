@@ -84,9 +84,18 @@ PYDYN_INLINE void store(float value, at::BFloat16* to) {
 PYDYN_INLINE void store(const Reals<double>& values, double* to) { write(values, to); }
 PYDYN_INLINE void store(const Reals<float>& values, float* to) { write(values, to); }
 PYDYN_INLINE void store(const Reals<float>& values, at::Half* to) {
-  float lanes[kLanes];
-  write(values, lanes);
-  for (int64_t lane = 0; lane < kLanes; ++lane) store(lanes[lane], to + lane);
+  const Words bits = bits_as<Words>(values);
+  const Words magnitude = bits & 0x7FFFFFFF;
+  // The sum with a power of two 13 binary places above leaves of the value what half precision keeps, rounded; at least
+  // 2^-1, which stands for the step of subnormal numbers. Before it, what is too large becomes infinite.
+  const Reals<float> scaled = (bits_as<Reals<float>>(magnitude) * 0x1p112f) * 0x1p-110f;
+  const Words exponent = magnitude & 0x7F800000;
+  const Words least = Words{} + 0x38800000;
+  const Words power = (exponent < least ? least : exponent) + 0x07800000;
+  const Words sum = bits_as<Words>(bits_as<Reals<float>>(power) + scaled);
+  const Words number = ((sum >> 13) & 0x7C00) + (sum & 0x0FFF);
+  const Words kept = magnitude > 0x7F800000 ? Words{} + 0x7E00 : number;
+  write(__builtin_convertvector(kept | ((bits >> 16) & 0x8000), Shorts), to);
 }
 PYDYN_INLINE void store(const Reals<float>& values, at::BFloat16* to) {
   const Words bits = bits_as<Words>(values);
@@ -103,9 +112,14 @@ PYDYN_INLINE Reals<float> fetch(const at::BFloat16* from) {
   return bits_as<Reals<float>>(bits);
 }
 PYDYN_INLINE Reals<float> fetch(const at::Half* from) {
-  float lanes[kLanes];
-  for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] = c10::detail::fp16_ieee_to_fp32_value(from[lane].x);
-  return read<Reals<float>>(lanes);
+  const Words bits = __builtin_convertvector(read<Shorts>(from), Words);
+  const Words magnitude = bits & 0x7FFF;
+  // Normal numbers, infinity and NaN: exponent and mantissa in their places, then the exponent set right by a product.
+  const Reals<float> normal = bits_as<Reals<float>>((magnitude << 13) + 0x70000000) * 0x1p-112f;
+  // Subnormal ones: as the mantissa of 1/2, less 1/2.
+  const Reals<float> subnormal = bits_as<Reals<float>>(magnitude | 0x3F000000) - 0.5f;
+  const Words number = magnitude < 0x0400 ? bits_as<Words>(subnormal) : bits_as<Words>(normal);
+  return bits_as<Reals<float>>(number | ((bits & 0x8000) << 16));
 }
 
 // exp(x) for x <= 0, NaN for NaN: Cody and Waite's reduction and Cephes's polynomial, good to about 1 ulp; 0 where

@@ -7,14 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pydyn.ops import gather_rows, reference
-from pydyn.ops.extension import EXTENSION
-
-pytestmark = [
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-    pytest.mark.skipif(
-        EXTENSION.cuda_version is None, reason=EXTENSION.problem or "the extension is built without CUDA kernels"
-    ),
-]
 
 DTYPES = (torch.uint8, torch.bool, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # Row lengths in elements around the widths of a copy (1 to 16 bytes), a warp, a block and several blocks a row.
@@ -48,6 +40,25 @@ def test_equals_the_reference(n_rows, row_length, dtype, n_out, seed):
     assert out.device == matrix.device
     assert torch.equal(out, reference.gather_rows(matrix, index)[0])
     assert torch.equal(out.cpu(), gather_rows(matrix.cpu(), index.cpu()))
+
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32)
+
+
+@pytest.mark.parametrize("from_dtype", FLOATS)
+@pytest.mark.parametrize("to_dtype", FLOATS)
+@pytest.mark.parametrize("row_length", [0, 1, 7, 8, 33, 1280, 4097])
+def test_casts_and_labels_are_those_of_the_cpu(from_dtype, to_dtype, row_length):
+    bits = torch.randint(-(2**31), 2**31, (50, row_length), generator=torch.Generator().manual_seed(0))
+    if from_dtype == torch.float32:
+        matrix = bits.to(torch.int32).view(torch.float32)
+    else:
+        matrix = (bits >> 16).to(torch.int16).view(from_dtype)
+    index, labels = make_index(50, 300), torch.arange(50) * 7
+    rows, row_labels = gather_rows(matrix.cuda(), index, labels.cuda(), dtype=to_dtype)
+    wanted, wanted_labels = gather_rows(matrix, index.cpu(), labels, dtype=to_dtype)
+    torch.testing.assert_close(rows.cpu(), wanted, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(row_labels.cpu(), wanted_labels)
 
 
 @pytest.mark.parametrize("offset", [0, 1, 2, 4, 8, 12])
