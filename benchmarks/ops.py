@@ -8,7 +8,8 @@ otherwise. Random parameters are drawn inside the timer on both sides. Losses: f
 
 "of a copy" is the physical limit: the time of `Tensor.copy_` moving as many bytes as have to move (a batch's bytes read and
 its elements written; logits read and gradients written once), over ours. The copy reads, like a gather, from a region as large
-as the pool, or, like a loss, from a tensor as large as the logits; it writes where it wrote before.
+as the pool, or, like a loss, from a tensor as large as the logits; it writes where it wrote before. Freed memory stays in the
+process, for all alike.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.measure import Row, compare, medians, plot, table, write_json
+from benchmarks.measure import Row, compare, keep_memory, medians, plot, table, write_json
 from benchmarks.rivals import PADDING, CachedBatch, PlainBatch, TracedBatch, ambiguity_loss, draw
 from pydyn.ops import ambiguity_cross_entropy, gather_images, gather_rows
 
@@ -205,6 +206,7 @@ def main() -> int:
         if arguments.threads < 1:
             parser.error(f"--threads {arguments.threads} is not at least 1")
         torch.set_num_threads(arguments.threads)
+    keep_memory()
     rounds = arguments.rounds or (40 if arguments.quick else 200)
     chosen = {
         name: make
