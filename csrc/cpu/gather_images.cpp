@@ -19,70 +19,110 @@ constexpr int64_t kGrainElements = int64_t{1} << 14;
 // Images of a batch lie anywhere in a pool that is larger than any cache: the next one is fetched while one is written.
 constexpr int64_t kCacheLine = 64;
 
+// Means and scales repeat after so many vectors, whatever the number of channels: after one, or with three channels
+// three.
+constexpr int64_t kPeriod = 3;
+
 struct Job {
   Augmentation augmentation;
   const uint8_t* images;
   const int64_t* index;
   int64_t index_stride;
-  const uint8_t* images_end;
   uint32_t epoch;
   void* out;
   bool channels_last;
-  // of each element of a row of pixels
-  const float* offset;
-  const float* scale;
 };
 
-// Bytes, or sums of bytes and weights of 1 / kOne: exact in float.
-PYDYN_INLINE float number(uint8_t value) { return static_cast<float>(value); }
-PYDYN_INLINE float number(int32_t value) { return static_cast<float>(value) * (1.0f / kOne); }
+// Offset and scale of consecutive elements, which are pixels of all channels or of a single one.
+struct Pattern {
+  Reals<float> offset[kPeriod], scale[kPeriod];
+};
 
-PYDYN_INLINE Reals<float> numbers(const Bytes& bytes) {
-  // By way of 16 bits: compilers widen twofold in vectors, but not fourfold.
-  const Shorts shorts = __builtin_convertvector(bytes, Shorts);
-  return __builtin_convertvector(__builtin_convertvector(shorts, Integers<float>), Reals<float>);
+PYDYN_INLINE Pattern make_pattern(const Augmentation& augmentation, int64_t first_channel, int64_t n_channels) {
+  float offset[kPeriod * kLanes], scale[kPeriod * kLanes];
+  for (int64_t i = 0; i < kPeriod * kLanes; ++i) {
+    offset[i] = augmentation.offset[first_channel + i % n_channels];
+    scale[i] = augmentation.scale[first_channel + i % n_channels];
+  }
+  Pattern pattern;
+  for (int64_t i = 0; i < kPeriod; ++i) {
+    pattern.offset[i] = read<Reals<float>>(offset + i * kLanes);
+    pattern.scale[i] = read<Reals<float>>(scale + i * kLanes);
+  }
+  return pattern;
 }
-PYDYN_INLINE Reals<float> numbers(const uint8_t* from) { return numbers(read<Bytes>(from)); }
+
+// Bytes, or sums of bytes and weights of 1 / kOne: exact in float.
+PYDYN_INLINE Reals<float> numbers(const uint8_t* from) { return __builtin_convertvector(widen(from), Reals<float>); }
 PYDYN_INLINE Reals<float> numbers(const int32_t* from) {
   return __builtin_convertvector(read<Integers<float>>(from), Reals<float>) * (1.0f / kOne);
 }
 
-// Bytes [16 quarter, 16 quarter + 16) of sixty-four: each word goes to four lanes, and in each another of its bytes
-// down.
-template <uint32_t kQuarter>
-PYDYN_INLINE Reals<float> numbers_of_quarter(const Words& bytes) {
-  constexpr uint32_t kFirst = 4 * kQuarter;
-  constexpr Words kWord = {kFirst,     kFirst,     kFirst,     kFirst,     kFirst + 1, kFirst + 1,
-                           kFirst + 1, kFirst + 1, kFirst + 2, kFirst + 2, kFirst + 2, kFirst + 2,
-                           kFirst + 3, kFirst + 3, kFirst + 3, kFirst + 3};
-  constexpr Words kShift = {0, 8, 16, 24, 0, 8, 16, 24, 0, 8, 16, 24, 0, 8, 16, 24};
-  const Words lanes = (__builtin_shuffle(bytes, kWord) >> kShift) & 0xFF;
-  return __builtin_convertvector(bits_as<Integers<float>>(lanes), Reals<float>);
-}
-
-// In vectors, the last of which overlaps the one before.
+// Meanwhile fetches as many bytes from `next`. `from` may be read kSlack elements beyond `length`.
 template <typename Out, typename Value>
-PYDYN_INLINE void normalise(const Value* from, const float* offset, const float* scale, int64_t length, Out* out) {
-  if (length < kLanes) {
-    for (int64_t i = 0; i < length; ++i) store((number(from[i]) - offset[i]) * scale[i], out + i);
-    return;
-  }
-  const auto finish = [&](const Reals<float>& values, int64_t at) __attribute__((always_inline)) {
-    store((values - read<Reals<float>>(offset + at)) * read<Reals<float>>(scale + at), out + at);
+PYDYN_INLINE void normalise(const Pattern& pattern, const Value* from, int64_t length, const uint8_t* next, Out* out) {
+  const auto vector = [&](int64_t at, int64_t phase) __attribute__((always_inline)) {
+    return (numbers(from + at) - pattern.offset[phase]) * pattern.scale[phase];
   };
   int64_t at = 0;
-  if constexpr (sizeof(Value) == 1) {
-    // Four vectors at once, which take fewer instructions each.
-    for (; at + 4 * kLanes <= length; at += 4 * kLanes) {
-      const Words bytes = read<Words>(from + at);
-      finish(numbers_of_quarter<0>(bytes), at);
-      finish(numbers_of_quarter<1>(bytes), at + kLanes);
-      finish(numbers_of_quarter<2>(bytes), at + 2 * kLanes);
-      finish(numbers_of_quarter<3>(bytes), at + 3 * kLanes);
-    }
+  for (; at + kPeriod * kLanes <= length; at += kPeriod * kLanes) {
+    __builtin_prefetch(next + at);
+    for (int64_t i = 0; i < kPeriod; ++i) store(vector(at + i * kLanes, i), out + at + i * kLanes);
   }
-  for (; at + kLanes <= length; at += kLanes) finish(numbers(from + at), at);
-  if (at < length) finish(numbers(from + length - kLanes), length - kLanes);
+  for (int64_t i = 0; at < length; at += kLanes, ++i) {
+    if (at + kLanes <= length) {
+      store(vector(at, i), out + at);
+      continue;
+    }
+    Out last[kLanes];
+    store(vector(at, i), last);
+    std::copy_n(last, length - at, out + at);
+  }
+}
+
+// What may be read or written beyond the end of an image while it is put together.
+constexpr int64_t kSlack = kLanes;
+
+// Blackens bytes [0, n) of each row. In vectors that keep what is beyond, where a call for each row would be slow.
+PYDYN_INLINE void blacken_columns(uint8_t* image, int64_t height, int64_t row_bytes, int64_t n) {
+  Bytes lane;
+  for (int64_t i = 0; i < kLanes; ++i) lane[i] = static_cast<uint8_t>(i);
+  for (; n > 0; n -= kLanes, image += kLanes) {
+    const Bytes kept = bits_as<Bytes>(lane >= static_cast<uint8_t>(std::min(n, kLanes)));
+    for (int64_t y = 0; y < height; ++y) write(read<Bytes>(image + y * row_bytes) & kept, image + y * row_bytes);
+  }
+}
+
+// Moves an image up and to the left by (dy, dx): `to`, (H, W, C), gets the pixel (y + dy, x + dx) for (y, x).
+PYDYN_INLINE void crop(const Augmentation& augmentation, const uint8_t* image, int64_t dy, int64_t dx, uint8_t* to) {
+  const int64_t height = augmentation.height, width = augmentation.width, channels = augmentation.channels;
+  const int64_t row_bytes = width * channels, size = height * row_bytes;
+  // Rows [top, bottom) and columns [left, right) come from the image, the others are padding.
+  const int64_t top = std::clamp<int64_t>(-dy, 0, height), bottom = std::clamp<int64_t>(height - dy, top, height);
+  const int64_t left = std::clamp<int64_t>(-dx, 0, width), right = std::clamp<int64_t>(width - dx, left, width);
+  // All of them in one move: the rows follow each other, and what runs over into the next is padding.
+  const int64_t move = (dy * width + dx) * channels;
+  const int64_t begin = std::max(top * row_bytes, -move), end = std::min(bottom * row_bytes, size - move);
+  if (begin < end) std::memcpy(to + begin, image + begin + move, static_cast<size_t>(end - begin));
+  if (augmentation.padding == Padding::kZeros) {
+    std::memset(to, 0, static_cast<size_t>(top * row_bytes));
+    std::memset(to + bottom * row_bytes, 0, static_cast<size_t>(size - bottom * row_bytes));
+    blacken_columns(to, height, row_bytes, left * channels);
+    blacken_columns(to + right * channels, height, row_bytes, row_bytes - right * channels);
+    return;
+  }
+  for (int64_t y = 0; y < height; ++y) {
+    const uint8_t* const row = image + inside(y + dy, height, augmentation.padding) * row_bytes;
+    const auto copy = [&](int64_t first, int64_t last) {
+      for (int64_t x = first; x < last; ++x) {
+        const uint8_t* const pixel = row + inside(x + dx, width, augmentation.padding) * channels;
+        std::copy_n(pixel, channels, to + y * row_bytes + x * channels);
+      }
+    };
+    const bool from_image = y >= top && y < bottom;
+    copy(0, from_image ? left : width);
+    if (from_image) copy(right, width);
+  }
 }
 
 // Which bytes of sixteen make as many whole pixels as there are among them, mirrored.
@@ -94,65 +134,51 @@ PYDYN_INLINE Bytes mirror_mask(int64_t channels) {
   return mask;
 }
 
-// Mirrors an image; `to` has room for kLanes bytes more. A vector takes whole pixels; what it writes beyond them, the
-// next overwrites. With three channels it also reads a byte too many, behind which the pool may end.
-PYDYN_INLINE void mirror(const Job& job, const uint8_t* image, const Bytes& mask, uint8_t* to) {
-  const int64_t width = job.augmentation.width, channels = job.augmentation.channels;
+// Mirrors an image left to right. A vector takes whole pixels; what it reads beyond them it also writes, and the next
+// overwrites.
+PYDYN_INLINE void mirror(const Augmentation& augmentation, const uint8_t* image, const Bytes& mask, uint8_t* to) {
+  const int64_t width = augmentation.width, channels = augmentation.channels;
   const int64_t step = kLanes / channels;
-  for (int64_t y = 0; y < job.augmentation.height; ++y) {
+  for (int64_t y = 0; y < augmentation.height; ++y) {
     const uint8_t* const row = image + y * width * channels;
     uint8_t* const out = to + y * width * channels;
     int64_t x = 0;
-    if (row + (width - step) * channels + kLanes <= job.images_end) {
-      for (; x + step <= width; x += step)
-        write(__builtin_shuffle(read<Bytes>(row + (width - x - step) * channels), mask), out + x * channels);
-    }
-    for (; x < width; ++x) {
-      for (int64_t c = 0; c < channels; ++c) out[x * channels + c] = row[(width - 1 - x) * channels + c];
-    }
+    for (; x + step <= width; x += step)
+      write(shuffle(read<Bytes>(row + (width - x - step) * channels), mask), out + x * channels);
+    for (; x < width; ++x) std::copy_n(row + (width - 1 - x) * channels, channels, out + x * channels);
   }
 }
 
-// Writes row y of an image that is only cropped: (y + dy, x + dx) of the image for (y, x).
-template <typename Out>
-PYDYN_INLINE void write_cropped_row(const Job& job, int64_t dy, int64_t dx, const uint8_t* image, int64_t y, Out* out) {
-  const Augmentation& augmentation = job.augmentation;
-  const int64_t width = augmentation.width, channels = augmentation.channels, length = width * channels;
-  const int64_t source_y = inside(y + dy, augmentation.height, augmentation.padding);
-  const auto black = [&](int64_t begin, int64_t end) __attribute__((always_inline)) {
-    for (int64_t i = begin; i < end; ++i) store((0.0f - job.offset[i]) * job.scale[i], out + i);
-  };
-  if (source_y < 0) return black(0, length);
-  const uint8_t* const row = image + source_y * length;
-  // Pixels [first, last) of the output are in the image, the others are padding.
-  const int64_t first = std::clamp<int64_t>(-dx, 0, width);
-  const int64_t last = std::clamp<int64_t>(width - dx, first, width);
-  const auto pad = [&](int64_t begin, int64_t end) {
-    if (augmentation.padding == Padding::kZeros) return black(begin * channels, end * channels);
-    for (int64_t x = begin; x < end; ++x) {
-      const uint8_t* const pixel = row + inside(x + dx, width, augmentation.padding) * channels;
-      for (int64_t c = 0; c < channels; ++c)
-        store((number(pixel[c]) - job.offset[c]) * job.scale[c], out + x * channels + c);
-    }
-  };
-  pad(0, first);
-  normalise(row + (first + dx) * channels, job.offset, job.scale, (last - first) * channels, out + first * channels);
-  pad(last, width);
+// From (pixel, channel) to (channel, pixel).
+template <int64_t kChannels>
+PYDYN_INLINE void split_channels(const uint8_t* pixels, int64_t n_pixels, uint8_t* to) {
+  for (int64_t i = 0; i < n_pixels; ++i) {
+    for (int64_t c = 0; c < kChannels; ++c) to[c * n_pixels + i] = pixels[i * kChannels + c];
+  }
+}
+PYDYN_INLINE void split_channels(const uint8_t* pixels, int64_t n_pixels, int64_t channels, uint8_t* to) {
+  switch (channels) {
+    case 2:
+      return split_channels<2>(pixels, n_pixels, to);
+    case 3:
+      return split_channels<3>(pixels, n_pixels, to);
+    default:
+      return split_channels<4>(pixels, n_pixels, to);
+  }
 }
 
-// Writes row y of a rotated or shifted image; `pixels` is room for its pixels times kOne.
-template <typename Out>
-PYDYN_INLINE void write_warped_row(const Job& job, const Placement& placement, const uint8_t* image, int64_t y,
-                                   int32_t* pixels, Out* out) {
+// Row y of a rotated or shifted image, times kOne.
+PYDYN_INLINE void warp_row(const Job& job, const Placement& placement, const uint8_t* image, int64_t y, int32_t* to) {
   const Augmentation& augmentation = job.augmentation;
+  const int64_t pixel_stride = job.channels_last ? augmentation.channels : 1;
+  const int64_t channel_stride = job.channels_last ? 1 : augmentation.width;
   for (int64_t x = 0; x < augmentation.width; ++x) {
     int64_t source_y, source_x;
     source_of(augmentation, placement, y, x, source_y, source_x);
     const Taps taps = taps_at(augmentation, source_y, source_x);
     for (int64_t c = 0; c < augmentation.channels; ++c)
-      pixels[x * augmentation.channels + c] = value_at(augmentation, image, taps, c);
+      to[x * pixel_stride + c * channel_stride] = value_at(augmentation, image, taps, c);
   }
-  normalise(pixels, job.offset, job.scale, augmentation.width * augmentation.channels, out);
 }
 
 // Writes outputs [begin, end), whose indices are in range.
@@ -160,38 +186,46 @@ template <typename Out>
 PYDYN_INLINE void write_images(const Job& job, int64_t begin, int64_t end) {
   const Augmentation& augmentation = job.augmentation;
   const int64_t height = augmentation.height, width = augmentation.width, channels = augmentation.channels;
-  const int64_t length = width * channels;
-  std::vector<int32_t> pixels(static_cast<size_t>(augmentation.warp ? length : 0));
-  std::vector<Out> row(static_cast<size_t>(job.channels_last ? 0 : length));
-  std::vector<uint8_t> mirrored(
-      static_cast<size_t>(augmentation.flip && !augmentation.warp ? height * length + kLanes : 0));
+  const int64_t row_size = width * channels, n_pixels = height * width, size = n_pixels * channels;
+  // An output consists of planes: of one with all channels, or of one for each.
+  const int64_t n_planes = job.channels_last ? 1 : channels;
+  const int64_t plane = size / n_planes, plane_row = row_size / n_planes;
+  Pattern patterns[kMaxChannels];
+  for (int64_t c = 0; c < n_planes; ++c) patterns[c] = make_pattern(augmentation, c, channels / n_planes);
+
   const Bytes mask = mirror_mask(channels);
+  std::vector<int32_t> warped(static_cast<size_t>(augmentation.warp ? row_size + kSlack : 0));
+  std::vector<uint8_t> bytes(static_cast<size_t>(augmentation.warp ? 0 : 2 * (size + kSlack)));
   for (int64_t position = begin; position < end; ++position) {
     const int64_t sample = job.index[position * job.index_stride];
-    const uint8_t* image = job.images + sample * height * length;
-    Out* const out = static_cast<Out*>(job.out) + position * height * length;
+    const uint8_t* const image = job.images + sample * size;
+    Out* const out = static_cast<Out*>(job.out) + position * size;
     const int64_t next_sample = job.index[std::min(position + 1, end - 1) * job.index_stride];
-    const uint8_t* const next = job.images + next_sample * height * length;
+    const uint8_t* const next = job.images + next_sample * size;
     const Placement placement = place(augmentation, sample, job.epoch);
-    int64_t dx = placement.dx;
-    if (placement.flipped && !augmentation.warp) {
-      mirror(job, image, mask, mirrored.data());
-      image = mirrored.data();
-      dx = -dx;
-    }
-    for (int64_t y = 0; y < height; ++y) {
-      for (int64_t i = 0; i < length; i += kCacheLine) __builtin_prefetch(next + y * length + i);
-      Out* const to = job.channels_last ? out + y * length : row.data();
-      if (augmentation.warp) {
-        write_warped_row(job, placement, image, y, pixels.data(), to);
-      } else {
-        write_cropped_row(job, placement.dy, dx, image, y, to);
+    if (augmentation.warp) {
+      for (int64_t y = 0; y < height; ++y) {
+        warp_row(job, placement, image, y, warped.data());
+        for (int64_t c = 0; c < n_planes; ++c)
+          normalise(patterns[c], warped.data() + c * plane_row, plane_row, next + y * row_size + c * plane_row,
+                    out + c * plane + y * plane_row);
       }
-      if (job.channels_last) continue;
-      for (int64_t c = 0; c < channels; ++c) {
-        for (int64_t x = 0; x < width; ++x) out[(c * height + y) * width + x] = row[x * channels + c];
-      }
+      continue;
     }
+    // In bytes first, which stay in the nearest cache, so that the output is written in one go.
+    uint8_t* ready = bytes.data();
+    uint8_t* spare = ready + size + kSlack;
+    crop(augmentation, image, placement.dy, placement.dx, ready);
+    if (placement.flipped) {
+      mirror(augmentation, ready, mask, spare);
+      std::swap(ready, spare);
+    }
+    if (n_planes > 1) {
+      split_channels(ready, n_pixels, channels, spare);
+      std::swap(ready, spare);
+    }
+    for (int64_t c = 0; c < n_planes; ++c)
+      normalise(patterns[c], ready + c * plane, plane, next + c * plane, out + c * plane);
   }
 }
 
@@ -221,28 +255,16 @@ at::Tensor gather_images_cpu(const at::Tensor& images, const at::Tensor& index, 
   check_range(indices, gather);
 
   const Augmentation& augmentation = gather.augmentation;
-  const int64_t row_size = augmentation.width * augmentation.channels;
-  // Tensors, because torch aligns them to cache lines.
-  const at::Tensor offsets = images.new_empty({row_size}, at::TensorOptions().dtype(at::kFloat));
-  const at::Tensor scales = images.new_empty({row_size}, at::TensorOptions().dtype(at::kFloat));
-  float* const offset = offsets.mutable_data_ptr<float>();
-  float* const scale = scales.mutable_data_ptr<float>();
-  for (int64_t i = 0; i < row_size; ++i) {
-    offset[i] = augmentation.offset[i % augmentation.channels];
-    scale[i] = augmentation.scale[i % augmentation.channels];
-  }
   const Job job{augmentation,
                 images.const_data_ptr<uint8_t>(),
                 indices,
                 gather.index_stride,
-                images.const_data_ptr<uint8_t>() + images.numel(),
                 static_cast<uint32_t>(epoch_tensor.has_value() ? *epoch_tensor->const_data_ptr<int64_t>() : epoch),
                 gather.out.mutable_data_ptr(),
-                channels_last,
-                offset,
-                scale};
+                channels_last};
   const WriteImages write_images = dtype == at::kFloat ? write_float : dtype == at::kHalf ? write_half : write_bfloat16;
-  const int64_t grain = std::max<int64_t>(1, kGrainElements / (augmentation.height * row_size));
+  const int64_t grain =
+      std::max<int64_t>(1, kGrainElements / (augmentation.height * augmentation.width * augmentation.channels));
   at::parallel_for(0, gather.n_out, grain, [&](int64_t begin, int64_t end) { write_images(job, begin, end); });
   return gather.out;
 }

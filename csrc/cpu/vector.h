@@ -1,5 +1,6 @@
-// Sixteen numbers computed side by side, in the compiler's own vector types: any instruction set does it, the widest
-// (see clones.h) in one instruction. Written out because compilers vectorise only some of such loops by themselves.
+// Sixteen numbers computed side by side, in the compiler's own vector types:
+// any instruction set does it, the widest (see clones.h) in one instruction. Written out because compilers vectorise
+// only some of such loops by themselves.
 
 #pragma once
 
@@ -18,36 +19,30 @@ namespace pydyn {
 
 constexpr int64_t kLanes = 16;
 
-template <typename T>
-struct VectorOf;
-template <>
-struct VectorOf<float> {
-  typedef float Reals __attribute__((vector_size(kLanes * sizeof(float))));
-  typedef int32_t Integers __attribute__((vector_size(kLanes * sizeof(int32_t))));
+template <typename T, int64_t kCount = kLanes>
+struct VectorOf {
+  typedef T Type __attribute__((vector_size(kCount * sizeof(T))));
 };
-template <>
-struct VectorOf<double> {
-  typedef double Reals __attribute__((vector_size(kLanes * sizeof(double))));
-  typedef int64_t Integers __attribute__((vector_size(kLanes * sizeof(int64_t))));
-};
-typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
-typedef uint16_t Shorts __attribute__((vector_size(kLanes * sizeof(uint16_t))));
-typedef uint32_t Words __attribute__((vector_size(kLanes * sizeof(uint32_t))));
+template <typename T, int64_t kCount = kLanes>
+using Vector = typename VectorOf<T, kCount>::Type;
 
 template <typename Real>
-using Reals = typename VectorOf<Real>::Reals;
+using Reals = Vector<Real>;
 template <typename Real>
-using Integers = typename VectorOf<Real>::Integers;
+using Integers = Vector<std::conditional_t<sizeof(Real) == 8, int64_t, int32_t>>;
+using Bytes = Vector<uint8_t>;
+using Shorts = Vector<uint16_t>;
+using Words = Vector<uint32_t>;
 
-template <typename Vector, typename T>
-PYDYN_INLINE Vector read(const T* from) {
-  Vector vector;
+template <typename To, typename T>
+PYDYN_INLINE To read(const T* from) {
+  To vector;
   std::memcpy(&vector, from, sizeof(vector));
   return vector;
 }
 
-template <typename Vector, typename T>
-PYDYN_INLINE void write(const Vector& vector, T* to) {
+template <typename From, typename T>
+PYDYN_INLINE void write(const From& vector, T* to) {
   std::memcpy(to, &vector, sizeof(vector));
 }
 
@@ -55,6 +50,40 @@ template <typename To, typename From>
 PYDYN_INLINE To bits_as(const From& vector) {
   static_assert(sizeof(To) == sizeof(From));
   return read<To>(&vector);
+}
+
+// Lane i gets lane mask[i].
+template <typename Numbers, typename Mask>
+PYDYN_INLINE Numbers shuffle(const Numbers& from, const Mask& mask) {
+#if defined(__GNUC__) && !defined(__clang__)
+  return __builtin_shuffle(from, mask);
+#else
+  Numbers to;
+  for (size_t lane = 0; lane < sizeof(mask) / sizeof(mask[0]); ++lane) to[lane] = from[mask[lane]];
+  return to;
+#endif
+}
+
+// Sixteen bytes as integers.
+PYDYN_INLINE Integers<float> widen(const uint8_t* from) {
+  // Each lane of eight takes a byte of a word that all of them hold: compilers know no such direct way themselves.
+  const auto half = [](const uint8_t* bytes) __attribute__((always_inline)) {
+    uint64_t word;
+    std::memcpy(&word, bytes, sizeof(word));
+    const auto words = bits_as<Vector<uint8_t, 32>>(word - Vector<uint64_t, 4>{});
+    constexpr Vector<uint8_t, 32> kByte = {0,  0,  0,  0,  1,  1,  1,  1,  2,  2,  2,  2,  3,  3,  3,  3,
+                                           20, 20, 20, 20, 21, 21, 21, 21, 22, 22, 22, 22, 23, 23, 23, 23};
+    return bits_as<Vector<int32_t, 8>>(shuffle(words, kByte)) & 0xFF;
+  };
+  const auto low = half(from), high = half(from + 8);
+#if __has_builtin(__builtin_shufflevector)
+  return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#else
+  Integers<float> both;
+  std::memcpy(&both, &low, sizeof(low));
+  std::memcpy(reinterpret_cast<char*>(&both) + sizeof(low), &high, sizeof(high));
+  return both;
+#endif
 }
 
 template <typename Real>
