@@ -1,7 +1,9 @@
 """Interleaved timing of rivals, and rows of results.
 
 Ours, the rival and a plain copy take turns in one process, so that whatever else the machine does hits all alike; the medians
-are compared. A turn is as many calls as take about five milliseconds. Warm-up, which includes compilation, is outside.
+are compared. A turn is as many calls as take about five milliseconds, after half as many that are not counted, in which each
+brings its own data back into the caches that the one before has used. Compilation is outside. Cold turns are the opposite: a
+call at a time, each after the caches were filled with something else.
 """
 
 import ctypes
@@ -20,6 +22,8 @@ Action = Callable[[], object]
 
 WARM_UP = 5
 TURN_SECONDS = 5e-3
+CACHE_BYTES = 256 * 2**20
+"""More than any cache holds."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +77,20 @@ def timed(action: Action, device: torch.device, calls: int) -> float:
     return (time.perf_counter() - start) / calls
 
 
-def medians(actions: list[Action], device: torch.device, rounds: int) -> list[float]:
+def medians(actions: list[Action], device: torch.device, rounds: int, cold: bool = False) -> list[float]:
     """Median seconds of each, measured in turns."""
+    other = torch.empty(CACHE_BYTES if cold else 0, dtype=torch.uint8, device=device)
     calls = []
     for action in actions:
         timed(action, device, WARM_UP)
-        calls.append(max(1, round(TURN_SECONDS / timed(action, device, WARM_UP))))
+        calls.append(1 if cold else max(1, round(TURN_SECONDS / timed(action, device, WARM_UP))))
     seconds: list[list[float]] = [[] for _ in actions]
-    for _ in range(rounds):
+    for turn in range(rounds):
         for action, taken, count in zip(actions, seconds, calls, strict=True):
+            if cold:
+                other.fill_(turn % 256)
+            else:
+                timed(action, device, (count + 1) // 2)
             taken.append(timed(action, device, count))
     return [statistics.median(taken) for taken in seconds]
 
@@ -94,13 +103,14 @@ def compare(
     rounds: int,
     copy: Action | None = None,
     n_bytes: int | None = None,
+    cold: bool = False,
 ) -> list[Row]:
     """Time ours against each rival, a pair at a time with the copy beside it."""
     rows = []
     for name, rival in rivals.items():
         print(f"{case}: {name} ...", file=sys.stderr, flush=True)
         actions = [ours, rival] + ([copy] if copy else [])
-        ours_seconds, rival_seconds, *copy_seconds = medians(actions, device, rounds)
+        ours_seconds, rival_seconds, *copy_seconds = medians(actions, device, rounds, cold)
         fraction = copy_seconds[0] / ours_seconds if copy_seconds else None
         ratio = rival_seconds / ours_seconds
         rows.append(Row(case, name, device_name(device), ours_seconds, rival_seconds, ratio, fraction, n_bytes, rounds))

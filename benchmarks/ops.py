@@ -9,7 +9,8 @@ otherwise. Random parameters are drawn inside the timer on both sides. Losses: f
 "of a copy" is the physical limit: the time of `Tensor.copy_` moving as many bytes as have to move (a batch's bytes read and
 its elements written; logits read and gradients written once), over ours. The copy reads, like a gather, from a region as large
 as the pool, or, like a loss, from a tensor as large as the logits; it writes where it wrote before. Freed memory stays in the
-process, for all alike.
+process, for all alike. Caches are warm, as each leaves them to itself, except where a case says cold: what a training step
+meets lies between the two.
 """
 
 import argparse
@@ -62,7 +63,14 @@ def copy_through(region: Tensor, n_bytes: int) -> Callable[[], object]:
 
 
 def image_rows(
-    case: str, n_out: int, device: torch.device, rounds: int, *, plain: bool, dtype: torch.dtype
+    case: str,
+    n_out: int,
+    device: torch.device,
+    rounds: int,
+    *,
+    plain: bool = False,
+    dtype: torch.dtype = torch.float32,
+    cold: bool = False,
 ) -> list[Row]:
     """Rows of a gather of images."""
     images = torch.randint(0, 256, (N_IMAGES, SIZE, SIZE, 3), dtype=torch.uint8, device=device)
@@ -82,7 +90,7 @@ def image_rows(
         cached_dtype = torch.float16 if device.type == "cuda" else dtype
         rivals["airbench"] = rival(CachedBatch(images, mean, std, cached_dtype))
     n_bytes = n_out * SIZE * SIZE * 3 * (1 + dtype.itemsize)
-    return compare(case, ours, rivals, device, rounds, copy_through(images, n_bytes), n_bytes)
+    return compare(case, ours, rivals, device, rounds, copy_through(images, n_bytes), n_bytes, cold)
 
 
 def loader_rows(case: str, n_out: int, device: torch.device, rounds: int) -> list[Row]:
@@ -167,16 +175,14 @@ def cases(device: torch.device) -> dict[str, tuple[bool, Callable[[str, int], li
     for n_out in sizes:
         found[f"gather images {n_out}"] = (
             n_out == 512,
-            lambda case, rounds, n_out=n_out: image_rows(case, n_out, device, rounds, plain=False, dtype=torch.float32),
+            lambda case, rounds, n_out=n_out: image_rows(case, n_out, device, rounds),
         )
     found["gather images bf16 512"] = (
         False,
-        lambda case, rounds: image_rows(case, 512, device, rounds, plain=False, dtype=torch.bfloat16),
+        lambda case, rounds: image_rows(case, 512, device, rounds, dtype=torch.bfloat16),
     )
-    found["gather images plain 512"] = (
-        False,
-        lambda case, rounds: image_rows(case, 512, device, rounds, plain=True, dtype=torch.float32),
-    )
+    found["gather images plain 512"] = False, lambda case, rounds: image_rows(case, 512, device, rounds, plain=True)
+    found["gather images cold 512"] = False, lambda case, rounds: image_rows(case, 512, device, rounds, cold=True)
     found["gather images loader 512"] = False, lambda case, rounds: loader_rows(case, 512, device, rounds)
     for n_out in (512, 8192):
         found[f"gather rows {n_out}"] = (

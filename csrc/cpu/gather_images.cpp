@@ -93,6 +93,14 @@ PYDYN_INLINE void blacken_columns(uint8_t* image, int64_t height, int64_t row_by
   }
 }
 
+// Not a call of memcpy, which compilers make of a loop.
+PYDYN_INLINE void copy_pixel(const uint8_t* from, int64_t channels, uint8_t* to) {
+  to[0] = from[0];
+  if (channels > 1) to[1] = from[1];
+  if (channels > 2) to[2] = from[2];
+  if (channels > 3) to[3] = from[3];
+}
+
 // Moves an image up and to the left by (dy, dx): `to`, (H, W, C), gets the pixel (y + dy, x + dx) for (y, x).
 PYDYN_INLINE void crop(const Augmentation& augmentation, const uint8_t* image, int64_t dy, int64_t dx, uint8_t* to) {
   const int64_t height = augmentation.height, width = augmentation.width, channels = augmentation.channels;
@@ -116,7 +124,7 @@ PYDYN_INLINE void crop(const Augmentation& augmentation, const uint8_t* image, i
     const auto copy = [&](int64_t first, int64_t last) {
       for (int64_t x = first; x < last; ++x) {
         const uint8_t* const pixel = row + inside(x + dx, width, augmentation.padding) * channels;
-        std::copy_n(pixel, channels, to + y * row_bytes + x * channels);
+        copy_pixel(pixel, channels, to + y * row_bytes + x * channels);
       }
     };
     const bool from_image = y >= top && y < bottom;
@@ -142,10 +150,15 @@ PYDYN_INLINE void mirror(const Augmentation& augmentation, const uint8_t* image,
   for (int64_t y = 0; y < augmentation.height; ++y) {
     const uint8_t* const row = image + y * width * channels;
     uint8_t* const out = to + y * width * channels;
-    int64_t x = 0;
-    for (; x + step <= width; x += step)
+    const auto mirror_step = [&](int64_t x) __attribute__((always_inline)) {
       write(shuffle(read<Bytes>(row + (width - x - step) * channels), mask), out + x * channels);
-    for (; x < width; ++x) std::copy_n(row + (width - 1 - x) * channels, channels, out + x * channels);
+    };
+    if (width < step) {
+      for (int64_t x = 0; x < width; ++x) copy_pixel(row + (width - 1 - x) * channels, channels, out + x * channels);
+      continue;
+    }
+    for (int64_t x = 0; x + step < width; x += step) mirror_step(x);
+    mirror_step(width - step);
   }
 }
 
