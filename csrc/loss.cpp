@@ -91,21 +91,18 @@ LossCall prepare_loss(const at::Tensor& logits, const at::Tensor& target, const 
                  ignore_index, static_cast<Reduction>(reduction)},
                 {}};
 
-  at::DimVector models, rows{n_rows};
+  at::DimVector models, rows{n_rows}, terms{3, n_rows};
   if (batched) {
     models.push_back(n_models);
     rows.insert(rows.begin(), n_models);
+    terms.insert(terms.begin() + 1, n_models);
   }
   const auto empty = [&](at::IntArrayRef sizes, at::ScalarType type) {
     return logits.new_empty(sizes, at::TensorOptions().dtype(type));
   };
   call.outputs = {empty(call.options.reduction == Reduction::kNone ? rows : models, computing),
-                  with_gradient ? empty(call.logits.sizes(), dtype) : empty({0}, dtype),
-                  empty(models, computing),
-                  empty(rows, computing),
-                  empty(rows, computing),
-                  empty(rows, computing),
-                  empty(rows, at::kBool)};
+                  with_gradient ? empty(call.logits.sizes(), dtype) : empty({0}, dtype), empty(models, computing),
+                  empty(terms, computing), empty(rows, at::kBool)};
   return call;
 }
 

@@ -42,9 +42,10 @@ struct LossOptions {
 };
 
 // loss () or (K,), or without reduction (B,) or (K, B); gradient like logits, of sum_i weight_i CE_i / (what the device
-// knew of the divisor), or empty; divisor () or (K,): what the gradient is still to be divided by; per row: CE, margin,
-// weight, whether the first largest logit is the label's (false for a row of NaN or an ignored one).
-using LossOutputs = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
+// knew of the divisor), or empty; divisor () or (K,): what the gradient is still to be divided by; terms (3, B) or
+// (3, K, B): CE, margin and weight of each row; correct (B,) or (K, B): whether the first largest logit is the label's
+// (false for a row of NaN or an ignored one).
+using LossOutputs = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
 
 struct LossCall {
   at::Tensor logits;        // contiguous

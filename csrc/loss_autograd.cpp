@@ -43,15 +43,15 @@ struct AmbiguityCrossEntropy : public torch::autograd::Function<AmbiguityCrossEn
     static const auto op =
         c10::Dispatcher::singleton().findSchemaOrThrow("pydyn::ambiguity_cross_entropy", "").typed<Loss>();
     at::AutoDispatchBelowADInplaceOrView guard;
-    auto [loss, gradient, divisor, losses, margins, weights, correct] =
+    auto [loss, gradient, divisor, terms, correct] =
         op.call(logits, target, index, class_weight, strengths, powers, strength, power, threshold, label_smoothing,
                 ignore_index, reduction, with_gradient);
     context->save_for_backward({gradient, divisor});
     context->saved_data["with_gradient"] = with_gradient;
     context->saved_data["by_row"] = reduction == static_cast<int64_t>(Reduction::kNone);
-    context->mark_non_differentiable({gradient, divisor, losses, margins, weights, correct});
+    context->mark_non_differentiable({gradient, divisor, terms, correct});
     context->set_materialize_grads(false);
-    return {loss, gradient, divisor, losses, margins, weights, correct};
+    return {loss, gradient, divisor, terms, correct};
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -89,7 +89,7 @@ LossOutputs ambiguity_cross_entropy_autograd(const at::Tensor& logits, const at:
   const variable_list outputs =
       AmbiguityCrossEntropy::apply(logits, target, index, class_weight, strengths, powers, strength, power, threshold,
                                    label_smoothing, ignore_index, reduction, with_gradient);
-  return {outputs[0], outputs[1], outputs[2], outputs[3], outputs[4], outputs[5], outputs[6]};
+  return {outputs[0], outputs[1], outputs[2], outputs[3], outputs[4]};
 }
 
 }  // namespace

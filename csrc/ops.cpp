@@ -22,7 +22,7 @@ TORCH_LIBRARY(pydyn, library) {
       "ambiguity_cross_entropy(Tensor logits, Tensor target, Tensor? index, Tensor? class_weight, Tensor? strengths, "
       "Tensor? powers, float strength, float power, float? threshold, float label_smoothing, int ignore_index, "
       "int reduction, bool with_gradient) -> "
-      "(Tensor loss, Tensor gradient, Tensor divisor, Tensor losses, Tensor margins, Tensor weights, Tensor correct)",
+      "(Tensor loss, Tensor gradient, Tensor divisor, Tensor terms, Tensor correct)",
       {at::Tag::pt2_compliant_tag});
 }
 

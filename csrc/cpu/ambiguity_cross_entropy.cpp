@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "../loss.h"
@@ -121,15 +122,47 @@ PYDYN_INLINE Factors<Real> finish_rows(const Job<Real>& job, int64_t model, int6
   return {factor * share / sum, factor * (smoothing / n_classes), factor * (1 - smoothing) * label_weight};
 }
 
+// Rows of n_classes into columns kLanes apart; the last of `count` serves for those that are not there.
+template <typename T, typename Real>
+PYDYN_INLINE void load_columns(const T* rows, int64_t count, int64_t n_classes, Real* columns) {
+  int64_t whole = 0;  // classes that went four by four
+  if constexpr (std::is_same_v<T, float>) {
+    if (count == kLanes) {
+      whole = n_classes / 4 * 4;
+      for (int64_t lane = 0; lane < kLanes; lane += 4) {
+        for (int64_t c = 0; c < whole; c += 4)
+          transpose(rows + lane * n_classes + c, n_classes, columns + c * kLanes + lane, kLanes);
+      }
+    }
+  }
+  for (int64_t lane = 0; lane < kLanes; ++lane) {
+    const T* const row = rows + std::min(lane, count - 1) * n_classes;
+    for (int64_t c = whole; c < n_classes; ++c) columns[c * kLanes + lane] = static_cast<Real>(row[c]);
+  }
+}
+
+template <typename T, typename Real>
+PYDYN_INLINE void store_columns(const Real* columns, int64_t count, int64_t n_classes, T* rows) {
+  int64_t whole = 0;
+  if constexpr (std::is_same_v<T, float>) {
+    if (count == kLanes) {
+      whole = n_classes / 4 * 4;
+      for (int64_t lane = 0; lane < kLanes; lane += 4) {
+        for (int64_t c = 0; c < whole; c += 4)
+          transpose(columns + c * kLanes + lane, kLanes, rows + lane * n_classes + c, n_classes);
+      }
+    }
+  }
+  for (int64_t lane = 0; lane < count; ++lane) {
+    for (int64_t c = whole; c < n_classes; ++c) store(columns[c * kLanes + lane], rows + lane * n_classes + c);
+  }
+}
+
 // Up to kLanes rows of few classes, a lane each: `scratch` holds them transposed, (C, kLanes).
 template <typename T, typename Real>
 PYDYN_INLINE void narrow_rows(const Job<Real>& job, int64_t model, int64_t first, int64_t count, Real* scratch) {
   const int64_t n_classes = job.n_classes;
-  const T* const logits = static_cast<const T*>(job.logits) + first * n_classes;
-  for (int64_t lane = 0; lane < kLanes; ++lane) {
-    const T* const row = logits + std::min(lane, count - 1) * n_classes;
-    for (int64_t c = 0; c < n_classes; ++c) scratch[c * kLanes + lane] = static_cast<Real>(row[c]);
-  }
+  load_columns(static_cast<const T*>(job.logits) + first * n_classes, count, n_classes, scratch);
   Rows<Real> rows{};
   rows.largest = rows.second = all(-std::numeric_limits<Real>::infinity());
   Integers<Real> position{};
@@ -160,15 +193,14 @@ PYDYN_INLINE void narrow_rows(const Job<Real>& job, int64_t model, int64_t first
       gradient -= factors.smooth * (job.class_weight ? job.class_weight[c] : Real(1));
     write(gradient, scratch + c * kLanes);
   }
+  T* const gradient = static_cast<T*>(job.gradient) + first * n_classes;
   for (int64_t lane = 0; lane < count; ++lane) {
     const int64_t label = job.labels[first + lane];
-    T* const gradient = static_cast<T*>(job.gradient) + (first + lane) * n_classes;
-    if (label < 0) {
-      std::fill_n(gradient, n_classes, T(0));
-      continue;
-    }
-    scratch[label * kLanes + lane] -= factors.at_label[lane];
-    for (int64_t c = 0; c < n_classes; ++c) store(scratch[c * kLanes + lane], gradient + c);
+    if (label >= 0) scratch[label * kLanes + lane] -= factors.at_label[lane];
+  }
+  store_columns(scratch, count, n_classes, gradient);
+  for (int64_t lane = 0; lane < count; ++lane) {
+    if (job.labels[first + lane] < 0) std::fill_n(gradient + lane * n_classes, n_classes, T(0));
   }
 }
 
@@ -308,7 +340,9 @@ std::vector<int64_t> resolve_labels(const LossCall& call) {
 
 template <typename Real, typename Function>
 LossOutputs compute(const LossCall& call, const Function& compute_rows) {
-  const auto& [loss, gradient, divisor, losses, margins, weights, correct] = call.outputs;
+  const auto& [loss, gradient, divisor, terms, correct] = call.outputs;
+  Real* const losses = terms.template mutable_data_ptr<Real>();
+  const int64_t n_terms = call.n_models * call.n_rows;
   const std::vector<int64_t> labels = resolve_labels(call);
   const Real* const class_weight = call.class_weight.defined() ? call.class_weight.const_data_ptr<Real>() : nullptr;
   const auto weight_of = [&](int64_t label) {
@@ -340,9 +374,9 @@ LossOutputs compute(const LossCall& call, const Function& compute_rows) {
                 labels.data(),
                 call.logits.const_data_ptr(),
                 gradient.numel() > 0 ? gradient.mutable_data_ptr() : nullptr,
-                losses.template mutable_data_ptr<Real>(),
-                margins.template mutable_data_ptr<Real>(),
-                weights.template mutable_data_ptr<Real>(),
+                losses,
+                losses + n_terms,
+                losses + 2 * n_terms,
                 correct.template mutable_data_ptr<bool>()};
 
   const int64_t blocks_a_model = (call.n_rows + kBlockRows - 1) / kBlockRows;
@@ -385,7 +419,7 @@ LossOutputs compute(const LossCall& call, const Function& compute_rows) {
       loss_out[model] = static_cast<Real>(total.loss / (weighted ? total.weight : double{divisors[model]}));
   }
   if (call.options.reduction == Reduction::kNone) {
-    for (int64_t at = 0; at < call.n_models * call.n_rows; ++at) loss_out[at] = job.weights[at] * job.losses[at];
+    for (int64_t at = 0; at < n_terms; ++at) loss_out[at] = job.weights[at] * job.losses[at];
   }
   return call.outputs;
 }

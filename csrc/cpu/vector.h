@@ -64,6 +64,29 @@ PYDYN_INLINE Numbers shuffle(const Numbers& from, const Mask& mask) {
 #endif
 }
 
+// Lanes of two vectors one behind the other.
+template <int k0, int k1, int k2, int k3>
+PYDYN_INLINE Vector<float, 4> pick(const Vector<float, 4>& first, const Vector<float, 4>& second) {
+#if defined(__GNUC__) && !defined(__clang__)
+  return __builtin_shuffle(first, second, Vector<int32_t, 4>{k0, k1, k2, k3});
+#else
+  return __builtin_shufflevector(first, second, k0, k1, k2, k3);
+#endif
+}
+
+// Four times four numbers, rows and columns swapped: from + i from_stride + j goes to to + j to_stride + i.
+PYDYN_INLINE void transpose(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+  using Four = Vector<float, 4>;
+  const Four a = read<Four>(from), b = read<Four>(from + from_stride);
+  const Four c = read<Four>(from + 2 * from_stride), d = read<Four>(from + 3 * from_stride);
+  const Four ab_low = pick<0, 4, 1, 5>(a, b), ab_high = pick<2, 6, 3, 7>(a, b);
+  const Four cd_low = pick<0, 4, 1, 5>(c, d), cd_high = pick<2, 6, 3, 7>(c, d);
+  write(pick<0, 1, 4, 5>(ab_low, cd_low), to);
+  write(pick<2, 3, 6, 7>(ab_low, cd_low), to + to_stride);
+  write(pick<0, 1, 4, 5>(ab_high, cd_high), to + 2 * to_stride);
+  write(pick<2, 3, 6, 7>(ab_high, cd_high), to + 3 * to_stride);
+}
+
 // Sixteen bytes as integers.
 PYDYN_INLINE Integers<float> widen(const uint8_t* from) {
   // Each lane of eight takes a byte of a word that all of them hold: compilers know no such direct way themselves.

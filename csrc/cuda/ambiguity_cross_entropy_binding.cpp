@@ -22,12 +22,13 @@ LossOutputs ambiguity_cross_entropy_cuda(const at::Tensor& logits, const at::Ten
   const c10::cuda::CUDAGuard guard(logits.device());
   const LossCall call = prepare_loss(logits, target, index, class_weight, strengths, powers, strength, power, threshold,
                                      label_smoothing, ignore_index, reduction, with_gradient);
-  const auto& [loss, gradient, divisor, losses, margins, weights, correct] = call.outputs;
+  const auto& [loss, gradient, divisor, terms, correct] = call.outputs;
   const int64_t blocks = cuda::loss_blocks(call.n_models, call.n_rows, call.n_classes);
   TORCH_CHECK_VALUE(blocks < (int64_t{1} << 31), "ambiguity_cross_entropy: logits of shape ", logits.sizes(),
                     " are too many rows for one launch");
   constexpr int64_t kNumbers = sizeof(cuda::LossSums) / sizeof(double);
   const at::Tensor sums = logits.new_empty({blocks * kNumbers}, at::TensorOptions().dtype(at::kDouble));
+  const at::Tensor losses = terms[0], margins = terms[1], weights = terms[2];
   const cuda::LossCall arguments{call.logits.const_data_ptr(),
                                  call.target.const_data_ptr<int64_t>(),
                                  call.index.defined() ? call.index.const_data_ptr<int64_t>() : nullptr,

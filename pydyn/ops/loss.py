@@ -145,7 +145,7 @@ def ambiguity_cross_entropy(
             reduction=reduction,
         )
         return AmbiguityTerms(*computed) if terms else computed[0]
-    loss, _, _, *rest = torch.ops.pydyn.ambiguity_cross_entropy.default(
+    loss, _, _, per_sample, correct = torch.ops.pydyn.ambiguity_cross_entropy.default(
         logits,
         target,
         index,
@@ -160,7 +160,7 @@ def ambiguity_cross_entropy(
         _REDUCTIONS[reduction],
         logits.requires_grad and torch.is_grad_enabled(),
     )
-    return AmbiguityTerms(loss, *rest) if terms else cast(Tensor, loss)
+    return AmbiguityTerms(loss, *per_sample.unbind(), correct) if terms else cast(Tensor, loss)
 
 
 class AmbiguityCrossEntropy(nn.Module):
@@ -233,7 +233,7 @@ def _fake(
         logits.new_empty(rows if reduction == _REDUCTIONS["none"] else models, dtype=computing),
         torch.empty_like(logits, memory_format=torch.contiguous_format) if with_gradient else logits.new_empty(0),
         logits.new_empty(models, dtype=computing),
-        *(logits.new_empty(rows, dtype=computing) for _ in range(3)),
+        logits.new_empty((3, *rows), dtype=computing),
         logits.new_empty(rows, dtype=torch.bool),
     )
 
@@ -256,7 +256,7 @@ def _reference(
     """The op on a device for which no kernel was compiled."""
     with torch.enable_grad():
         inputs = logits.detach().requires_grad_(with_gradient)
-        loss, *rest = reference.ambiguity_cross_entropy(
+        loss, losses, margins, weights, correct = reference.ambiguity_cross_entropy(
             inputs,
             target,
             index=index,
@@ -270,7 +270,7 @@ def _reference(
         )
         gradient = torch.autograd.grad(loss.sum(), inputs)[0].contiguous() if with_gradient else logits.new_empty(0)
     divisor = loss.new_ones(logits.shape[:-2])
-    return (loss.detach(), gradient, divisor, *(term.detach() for term in rest))
+    return (loss.detach(), gradient, divisor, torch.stack([losses, margins, weights]).detach(), correct)
 
 
 if EXTENSION.loaded:
