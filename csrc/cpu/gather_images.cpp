@@ -28,6 +28,7 @@ struct Job {
   const uint8_t* images;
   const int64_t* index;
   int64_t index_stride;
+  const uint8_t* images_end;
   uint32_t epoch;
   void* out;
   bool channels_last;
@@ -101,38 +102,6 @@ PYDYN_INLINE void copy_pixel(const uint8_t* from, int64_t channels, uint8_t* to)
   if (channels > 3) to[3] = from[3];
 }
 
-// Moves an image up and to the left by (dy, dx): `to`, (H, W, C), gets the pixel (y + dy, x + dx) for (y, x).
-PYDYN_INLINE void crop(const Augmentation& augmentation, const uint8_t* image, int64_t dy, int64_t dx, uint8_t* to) {
-  const int64_t height = augmentation.height, width = augmentation.width, channels = augmentation.channels;
-  const int64_t row_bytes = width * channels, size = height * row_bytes;
-  // Rows [top, bottom) and columns [left, right) come from the image, the others are padding.
-  const int64_t top = std::clamp<int64_t>(-dy, 0, height), bottom = std::clamp<int64_t>(height - dy, top, height);
-  const int64_t left = std::clamp<int64_t>(-dx, 0, width), right = std::clamp<int64_t>(width - dx, left, width);
-  // All of them in one move: the rows follow each other, and what runs over into the next is padding.
-  const int64_t move = (dy * width + dx) * channels;
-  const int64_t begin = std::max(top * row_bytes, -move), end = std::min(bottom * row_bytes, size - move);
-  if (begin < end) std::memcpy(to + begin, image + begin + move, static_cast<size_t>(end - begin));
-  if (augmentation.padding == Padding::kZeros) {
-    std::memset(to, 0, static_cast<size_t>(top * row_bytes));
-    std::memset(to + bottom * row_bytes, 0, static_cast<size_t>(size - bottom * row_bytes));
-    blacken_columns(to, height, row_bytes, left * channels);
-    blacken_columns(to + right * channels, height, row_bytes, row_bytes - right * channels);
-    return;
-  }
-  for (int64_t y = 0; y < height; ++y) {
-    const uint8_t* const row = image + inside(y + dy, height, augmentation.padding) * row_bytes;
-    const auto copy = [&](int64_t first, int64_t last) {
-      for (int64_t x = first; x < last; ++x) {
-        const uint8_t* const pixel = row + inside(x + dx, width, augmentation.padding) * channels;
-        copy_pixel(pixel, channels, to + y * row_bytes + x * channels);
-      }
-    };
-    const bool from_image = y >= top && y < bottom;
-    copy(0, from_image ? left : width);
-    if (from_image) copy(right, width);
-  }
-}
-
 // Which bytes of sixteen make as many whole pixels as there are among them, mirrored.
 PYDYN_INLINE Bytes mirror_mask(int64_t channels) {
   const int64_t n_pixels = kLanes / channels;
@@ -142,23 +111,62 @@ PYDYN_INLINE Bytes mirror_mask(int64_t channels) {
   return mask;
 }
 
-// Mirrors an image left to right. A vector takes whole pixels; what it reads beyond them it also writes, and the next
-// overwrites.
-PYDYN_INLINE void mirror(const Augmentation& augmentation, const uint8_t* image, const Bytes& mask, uint8_t* to) {
-  const int64_t width = augmentation.width, channels = augmentation.channels;
+// Mirrors a row left to right. A vector takes whole pixels; with three channels it also reads a byte too many, and
+// writes it, for the next to overwrite.
+PYDYN_INLINE void mirror_row(const Job& job, const uint8_t* row, const Bytes& mask, uint8_t* to) {
+  const int64_t width = job.augmentation.width, channels = job.augmentation.channels;
   const int64_t step = kLanes / channels;
-  for (int64_t y = 0; y < augmentation.height; ++y) {
-    const uint8_t* const row = image + y * width * channels;
-    uint8_t* const out = to + y * width * channels;
-    const auto mirror_step = [&](int64_t x) __attribute__((always_inline)) {
-      write(shuffle(read<Bytes>(row + (width - x - step) * channels), mask), out + x * channels);
+  if (width < step || row + (width - step) * channels + kLanes > job.images_end) {
+    for (int64_t x = 0; x < width; ++x) copy_pixel(row + (width - 1 - x) * channels, channels, to + x * channels);
+    return;
+  }
+  const auto mirror_step = [&](int64_t x) __attribute__((always_inline)) {
+    write(shuffle(read<Bytes>(row + (width - x - step) * channels), mask), to + x * channels);
+  };
+  for (int64_t x = 0; x + step < width; x += step) mirror_step(x);
+  mirror_step(width - step);
+}
+
+// Puts an image together that is cropped and flipped. Up to a row and kSlack bytes before and behind `to`, (H, W, C),
+// are written as well.
+PYDYN_INLINE void crop(const Job& job, const Placement& placement, const uint8_t* image, const Bytes& mask,
+                       uint8_t* to) {
+  const Augmentation& augmentation = job.augmentation;
+  const int64_t height = augmentation.height, width = augmentation.width, channels = augmentation.channels;
+  const int64_t row_bytes = width * channels, size = height * row_bytes;
+  // Rows [top, bottom) and columns [left, right) come from the image, (y + dy, x + dx) for (y, x) and, if it is
+  // flipped, of the mirrored image; the others are padding.
+  const int64_t dy = placement.dy, dx = placement.flipped ? -placement.dx : placement.dx;
+  const int64_t top = std::clamp<int64_t>(-dy, 0, height), bottom = std::clamp<int64_t>(height - dy, top, height);
+  const int64_t left = std::clamp<int64_t>(-dx, 0, width), right = std::clamp<int64_t>(width - dx, left, width);
+  // Whole rows are moved: what runs over into their neighbours is padding there, and is overwritten.
+  const int64_t move = (dy * width + dx) * channels;
+  if (left < right && placement.flipped) {
+    for (int64_t y = top; y < bottom; ++y)
+      mirror_row(job, image + (y + dy) * row_bytes, mask, to + y * row_bytes - dx * channels);
+  } else if (left < right) {
+    const int64_t begin = std::max(top * row_bytes, -move), end = std::min(bottom * row_bytes, size - move);
+    if (begin < end) std::memcpy(to + begin, image + begin + move, static_cast<size_t>(end - begin));
+  }
+  if (augmentation.padding == Padding::kZeros) {
+    std::memset(to, 0, static_cast<size_t>(top * row_bytes));
+    std::memset(to + bottom * row_bytes, 0, static_cast<size_t>(size - bottom * row_bytes));
+    blacken_columns(to, height, row_bytes, left * channels);
+    blacken_columns(to + right * channels, height, row_bytes, row_bytes - right * channels);
+    return;
+  }
+  for (int64_t y = 0; y < height; ++y) {
+    const uint8_t* const row = image + inside(y + dy, height, augmentation.padding) * row_bytes;
+    const auto pad = [&](int64_t first, int64_t last) {
+      for (int64_t x = first; x < last; ++x) {
+        const int64_t u = inside(x + dx, width, augmentation.padding);
+        const int64_t source_x = placement.flipped ? width - 1 - u : u;
+        copy_pixel(row + source_x * channels, channels, to + y * row_bytes + x * channels);
+      }
     };
-    if (width < step) {
-      for (int64_t x = 0; x < width; ++x) copy_pixel(row + (width - 1 - x) * channels, channels, out + x * channels);
-      continue;
-    }
-    for (int64_t x = 0; x + step < width; x += step) mirror_step(x);
-    mirror_step(width - step);
+    const bool from_image = y >= top && y < bottom;
+    pad(0, from_image ? left : width);
+    if (from_image) pad(right, width);
   }
 }
 
@@ -208,7 +216,8 @@ PYDYN_INLINE void write_images(const Job& job, int64_t begin, int64_t end) {
 
   const Bytes mask = mirror_mask(channels);
   std::vector<int32_t> warped(static_cast<size_t>(augmentation.warp ? row_size + kSlack : 0));
-  std::vector<uint8_t> bytes(static_cast<size_t>(augmentation.warp ? 0 : 2 * (size + kSlack)));
+  std::vector<uint8_t> bytes(static_cast<size_t>(augmentation.warp ? 0 : size + 2 * (row_size + kSlack)));
+  std::vector<uint8_t> planar(static_cast<size_t>(augmentation.warp || n_planes == 1 ? 0 : size + kSlack));
   for (int64_t position = begin; position < end; ++position) {
     const int64_t sample = job.index[position * job.index_stride];
     const uint8_t* const image = job.images + sample * size;
@@ -226,16 +235,11 @@ PYDYN_INLINE void write_images(const Job& job, int64_t begin, int64_t end) {
       continue;
     }
     // In bytes first, which stay in the nearest cache, so that the output is written in one go.
-    uint8_t* ready = bytes.data();
-    uint8_t* spare = ready + size + kSlack;
-    crop(augmentation, image, placement.dy, placement.dx, ready);
-    if (placement.flipped) {
-      mirror(augmentation, ready, mask, spare);
-      std::swap(ready, spare);
-    }
+    uint8_t* ready = bytes.data() + row_size + kSlack;
+    crop(job, placement, image, mask, ready);
     if (n_planes > 1) {
-      split_channels(ready, n_pixels, channels, spare);
-      std::swap(ready, spare);
+      split_channels(ready, n_pixels, channels, planar.data());
+      ready = planar.data();
     }
     for (int64_t c = 0; c < n_planes; ++c)
       normalise(patterns[c], ready + c * plane, plane, next + c * plane, out + c * plane);
@@ -272,6 +276,7 @@ at::Tensor gather_images_cpu(const at::Tensor& images, const at::Tensor& index, 
                 images.const_data_ptr<uint8_t>(),
                 indices,
                 gather.index_stride,
+                images.const_data_ptr<uint8_t>() + images.numel(),
                 static_cast<uint32_t>(epoch_tensor.has_value() ? *epoch_tensor->const_data_ptr<int64_t>() : epoch),
                 gather.out.mutable_data_ptr(),
                 channels_last};
