@@ -204,13 +204,16 @@ PYDYN_INLINE void narrow_rows(const Job<Real>& job, int64_t model, int64_t first
   }
 }
 
-// One row of many classes, kLanes of them at a time: `scratch` holds C of them, rounded up to kLanes.
+// One row of many classes, kLanes of them at a time. Where logits need no conversion, they are read again from the
+// nearest cache, and the exponentials wait in the gradient's own place; otherwise both are kept in `scratch`, which
+// holds C.
 template <typename T, typename Real>
 PYDYN_INLINE void wide_row(const Job<Real>& job, int64_t model, int64_t at, Real* scratch) {
+  constexpr bool kConverted = !std::is_same_v<T, Real>;
   const int64_t n_classes = job.n_classes;
   const int64_t whole = n_classes / kLanes * kLanes;
-  const int64_t padded = whole == n_classes ? whole : whole + kLanes;
   const T* const logits = static_cast<const T*>(job.logits) + at * n_classes;
+  T* const gradient = job.gradient ? static_cast<T*>(job.gradient) + at * n_classes : nullptr;
   const Real infinity = std::numeric_limits<Real>::infinity();
   Reals<Real> largest = all(-infinity), second = largest;
   Integers<Real> top{}, position{};
@@ -220,13 +223,14 @@ PYDYN_INLINE void wide_row(const Job<Real>& job, int64_t model, int64_t at, Real
   };
   for (int64_t c = 0; c < whole; c += kLanes, position += kLanes) {
     const Reals<Real> value = fetch(logits + c);
-    write(value, scratch + c);
+    if constexpr (kConverted) write(value, scratch + c);
     take(value);
   }
-  if (whole < padded) {
-    for (int64_t c = whole; c < padded; ++c) scratch[c] = c < n_classes ? static_cast<Real>(logits[c]) : -infinity;
-    take(read<Reals<Real>>(scratch + whole));
-  }
+  // What does not fill a vector: logits, later their exponentials, and lanes that are never the largest.
+  Real rest[kLanes];
+  for (int64_t lane = 0; lane < kLanes; ++lane)
+    rest[lane] = whole + lane < n_classes ? static_cast<Real>(logits[whole + lane]) : -infinity;
+  take(read<Reals<Real>>(rest));
   Real largests[kLanes], seconds[kLanes];
   write(largest, largests);
   write(second, seconds);
@@ -240,53 +244,56 @@ PYDYN_INLINE void wide_row(const Job<Real>& job, int64_t model, int64_t at, Real
     first_largest = std::max(first_largest, largests[lane]);
   }
   const int64_t label = job.labels[at];
-  const Real label_logit = scratch[std::max<int64_t>(label, 0)];
+  const Real label_logit = static_cast<Real>(logits[std::max<int64_t>(label, 0)]);
   Real dot = 0;
   if (job.options.label_smoothing != 0) {
     for (int64_t c = 0; c < n_classes; ++c)
-      dot += (job.class_weight ? job.class_weight[c] : Real(1)) * (first_largest - scratch[c]);
+      dot += (job.class_weight ? job.class_weight[c] : Real(1)) * (first_largest - static_cast<Real>(logits[c]));
   }
-  Reals<Real> sum{};
-  const auto exponentials = [&](int64_t begin, int64_t end) __attribute__((always_inline)) {
-    for (int64_t c = begin; c < end; c += kLanes) {
-      const Reals<Real> value = exp_of_negative(read<Reals<Real>>(scratch + c) - first_largest);
-      write(value, scratch + c);
-      sum += value;
-    }
-  };
+  const Real* values = scratch;
+  Real* exponentials = scratch;
+  if constexpr (!kConverted) {
+    values = logits;
+    exponentials = gradient;
+  }
   // The top is left out of the sum, in which what is small beside it would drown.
   const int64_t top_block = first_top / kLanes * kLanes;
-  exponentials(0, top_block);
-  Reals<Real> top_values = exp_of_negative(read<Reals<Real>>(scratch + top_block) - first_largest);
-  write(top_values, scratch + top_block);
-  top_values[first_top - top_block] = 0;
-  sum += top_values;
-  exponentials(top_block + kLanes, padded);
+  Reals<Real> sum{};
+  const auto exponentiate = [&](const Real* from, Real* to, bool with_top) __attribute__((always_inline)) {
+    Reals<Real> value = exp_of_negative(read<Reals<Real>>(from) - first_largest);
+    if (gradient) write(value, to);
+    if (with_top) value[first_top - top_block] = 0;
+    sum += value;
+  };
+  for (int64_t c = 0; c < std::min(top_block, whole); c += kLanes) exponentiate(values + c, exponentials + c, false);
+  if (top_block < whole) exponentiate(values + top_block, exponentials + top_block, true);
+  for (int64_t c = top_block + kLanes; c < whole; c += kLanes) exponentiate(values + c, exponentials + c, false);
+  exponentiate(rest, rest, top_block == whole);
   Real others = 0;
   for (int64_t lane = 0; lane < kLanes; ++lane) others += sum[lane];
 
   const Rows<Real> row{all(first_largest), all(first_second), all(label_logit), all_integers<Real>(first_top),
                        all(others),        all(dot)};
   const Factors<Real> factors = finish_rows(job, model, at, 1, row);
-  if (!job.gradient) return;
-  T* const gradient = static_cast<T*>(job.gradient) + at * n_classes;
+  if (!gradient) return;
   if (label < 0) {
     std::fill_n(gradient, n_classes, T(0));
     return;
   }
+  const auto exponential = [&](int64_t c) { return c < whole ? exponentials[c] : rest[c - whole]; };
   const Real scale = factors.scale[0];
-  const Real at_label = scratch[label] * scale - factors.at_label[0];
+  const Real at_label = exponential(label) * scale - factors.at_label[0];
   const Real smooth = factors.smooth[0];
   if (smooth != 0) {
     for (int64_t c = 0; c < n_classes; ++c) {
       const Real class_share = smooth * (job.class_weight ? job.class_weight[c] : Real(1));
-      store(scratch[c] * scale - class_share, gradient + c);
+      store(exponential(c) * scale - class_share, gradient + c);
     }
     store(at_label - smooth * (job.class_weight ? job.class_weight[label] : Real(1)), gradient + label);
     return;
   }
-  for (int64_t c = 0; c < whole; c += kLanes) store(read<Reals<Real>>(scratch + c) * scale, gradient + c);
-  for (int64_t c = whole; c < n_classes; ++c) store(scratch[c] * scale, gradient + c);
+  for (int64_t c = 0; c < whole; c += kLanes) store(read<Reals<Real>>(exponentials + c) * scale, gradient + c);
+  for (int64_t c = whole; c < n_classes; ++c) store(rest[c - whole] * scale, gradient + c);
   store(at_label, gradient + label);
 }
 
