@@ -391,37 +391,53 @@ LossOutputs compute(const LossCall& call, const Function& compute_rows) {
   struct Sums {
     double loss, weight;
   };
-  std::vector<Sums> sums(static_cast<size_t>(n_blocks));
-  const int64_t grain = std::max<int64_t>(1, kGrainElements / (kBlockRows * call.n_classes));
-  at::parallel_for(0, n_blocks, grain, [&](int64_t begin, int64_t end) {
-    const int64_t lanes = call.n_classes > kNarrow ? 1 : kLanes;
-    std::vector<Real> scratch(static_cast<size_t>(call.n_classes * lanes + kLanes));
-    for (int64_t block = begin; block < end; ++block) {
-      const int64_t model = block / blocks_a_model;
-      const int64_t first_row = block % blocks_a_model * kBlockRows;
-      const int64_t first = model * call.n_rows + first_row;
-      const int64_t last = model * call.n_rows + std::min(first_row + kBlockRows, call.n_rows);
-      compute_rows(job, model, first, last, scratch.data());
-      Sums sum{0, 0};
-      for (int64_t at = first; at < last; ++at) {
-        sum.loss += double{job.weights[at]} * double{job.losses[at]};
-        sum.weight += double{job.weights[at]} * weight_of(labels[at]);
+  const auto run = [&](const Job<Real>& job) {
+    std::vector<Sums> sums(static_cast<size_t>(n_blocks));
+    const int64_t grain = std::max<int64_t>(1, kGrainElements / (kBlockRows * call.n_classes));
+    at::parallel_for(0, n_blocks, grain, [&](int64_t begin, int64_t end) {
+      const int64_t lanes = call.n_classes > kNarrow ? 1 : kLanes;
+      std::vector<Real> scratch(static_cast<size_t>(call.n_classes * lanes + kLanes));
+      for (int64_t block = begin; block < end; ++block) {
+        const int64_t model = block / blocks_a_model;
+        const int64_t first_row = block % blocks_a_model * kBlockRows;
+        const int64_t first = model * call.n_rows + first_row;
+        const int64_t last = model * call.n_rows + std::min(first_row + kBlockRows, call.n_rows);
+        compute_rows(job, model, first, last, scratch.data());
+        Sums sum{0, 0};
+        for (int64_t at = first; at < last; ++at) {
+          sum.loss += double{job.weights[at]} * double{job.losses[at]};
+          sum.weight += double{job.weights[at]} * weight_of(labels[at]);
+        }
+        sums[block] = sum;
       }
-      sums[block] = sum;
+    });
+    std::vector<Sums> totals(static_cast<size_t>(call.n_models), Sums{0, 0});
+    for (int64_t block = 0; block < n_blocks; ++block) {
+      totals[block / blocks_a_model].loss += sums[block].loss;
+      totals[block / blocks_a_model].weight += sums[block].weight;
     }
-  });
+    return totals;
+  };
+  // The sum of weights is known when all rows are done. A gradient in half precision would be rounded twice if it were
+  // divided then: there the rows are done twice.
+  const bool weighted = call.options.reduction == Reduction::kWeightedMean;
+  const bool twice = weighted && job.gradient && call.logits.element_size() == 2;
+  if (twice) {
+    Job<Real> without_gradient = job;
+    without_gradient.gradient = nullptr;
+    const std::vector<Sums> totals = run(without_gradient);
+    for (int64_t model = 0; model < call.n_models; ++model) {
+      if (totals[model].weight != 0) divisors[model] = static_cast<Real>(totals[model].weight);
+    }
+  }
+  const std::vector<Sums> totals = run(job);
 
   Real* const loss_out = loss.template mutable_data_ptr<Real>();
   Real* const divisor_out = divisor.template mutable_data_ptr<Real>();
   for (int64_t model = 0; model < call.n_models; ++model) {
-    Sums total{0, 0};
-    for (int64_t block = 0; block < blocks_a_model; ++block) {
-      total.loss += sums[model * blocks_a_model + block].loss;
-      total.weight += sums[model * blocks_a_model + block].weight;
-    }
-    const bool weighted = call.options.reduction == Reduction::kWeightedMean;
+    const Sums& total = totals[model];
     // Where nothing counted, the loss is 0 / 0 as in torch, but the gradient's zeros stay zeros.
-    divisor_out[model] = weighted && total.weight != 0 ? static_cast<Real>(total.weight) : Real(1);
+    divisor_out[model] = weighted && !twice && total.weight != 0 ? static_cast<Real>(total.weight) : Real(1);
     if (call.options.reduction != Reduction::kNone)
       loss_out[model] = static_cast<Real>(total.loss / (weighted ? total.weight : double{divisors[model]}));
   }

@@ -160,7 +160,10 @@ def ambiguity_cross_entropy(
         _REDUCTIONS[reduction],
         logits.requires_grad and torch.is_grad_enabled(),
     )
-    return AmbiguityTerms(loss, *per_sample.unbind(), correct) if terms else cast(Tensor, loss)
+    if not terms:
+        return cast(Tensor, loss)
+    losses, margins, weights = per_sample.unbind()
+    return AmbiguityTerms(loss, losses, margins, weights, correct)
 
 
 class AmbiguityCrossEntropy(nn.Module):

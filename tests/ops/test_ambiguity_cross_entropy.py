@@ -84,6 +84,18 @@ def test_no_further_from_the_truth_than_eager_torch(call, dtype):
         assert (error <= allowed + atol + rtol * true[finite].abs()).all(), (name, error.max())
 
 
+@pytest.mark.parametrize("reduction", ["mean", "weighted_mean", "sum"])
+@pytest.mark.parametrize("n_classes", [10, 100])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_gradient_in_half_precision_is_rounded_once(dtype, n_classes, reduction):
+    logits = make_logits(40, n_classes, dtype=torch.float32).to(dtype)
+    target = make_labels(40, n_classes=n_classes)
+    gradient = run(ours, logits, target, reduction=reduction)[-1]
+    truth = run(reference.ambiguity_cross_entropy, logits.double(), target, reduction=reduction)[-1]
+    smallest = torch.finfo(dtype).smallest_normal
+    assert ((gradient.double() - truth).abs() <= torch.finfo(dtype).eps / 2 * 1.01 * truth.abs() + smallest).all()
+
+
 @pytest.mark.parametrize("n_classes", [2, 10, 50])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])

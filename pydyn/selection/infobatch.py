@@ -1,0 +1,108 @@
+"""Easy images are left out at random, and those that stay count for more.
+
+Source: Qin et al., InfoBatch: Lossless Training Speed Up by Unbiased Dynamic Data Pruning (ICLR 2024), sections 2.2 and 2.3.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from pydyn.selection.strategy import (
+    Generator,
+    Indices,
+    Outcome,
+    Parameters,
+    Resampling,
+    Scores,
+    Strategy,
+    check_share,
+    needed,
+)
+
+
+@dataclass(frozen=True)
+class InfoBatch(Parameters):
+    """InfoBatch as it is declared. `ratio` is not the share of images saved: only easy ones can be left out."""
+
+    name: Literal["infobatch"] = "infobatch"
+    ratio: float = 0.5
+    """r, in [0, 1): the chance of an image to be left out whose last loss is below the mean of all last losses."""
+    anneal: float = 0.125
+    """1 - delta of the paper, in [0, 1]: the share of epochs, the last ones, that train on the full pool."""
+
+    def __post_init__(self) -> None:
+        check_share("anneal", self.anneal)
+        if not 0 <= self.ratio < 1:
+            raise ValueError(f"ratio = {self.ratio} must be at least 0 and below 1")
+
+    @property
+    def label(self) -> str:
+        """As `infobatch-r0.5`, with an unusual annealing after it."""
+        return f"infobatch-r{self.ratio:g}" + (f"-anneal{self.anneal:g}" if self.anneal != 0.125 else "")
+
+    def subset_size(self, n_pool: int) -> int:
+        """The pool: what is really trained is for the losses to say."""
+        return n_pool
+
+    def build(self, n_pool: int, generator: Generator, epochs: int) -> "InfoBatchPruning":
+        """Draws nothing yet: the first epoch trains on the full pool, as no loss is known."""
+        return InfoBatchPruning(self, n_pool, generator, epochs)
+
+
+class InfoBatchPruning(Strategy):
+    """InfoBatch over one pool.
+
+    An image scores its loss when it was last trained. Before an epoch, each whose score is below the mean is left out with
+    probability r; those of them that stay weigh 1 / (1 - r) in the loss, so that the expected gradient is the full pool's. In the
+    last epochs all images are trained, with weight 1.
+    """
+
+    def __init__(self, parameters: InfoBatch, n_pool: int, generator: Generator, epochs: int) -> None:
+        self._parameters = parameters
+        self._generator = generator
+        # Of the last epoch that may leave images out.
+        self._last_pruned = epochs - round(parameters.anneal * epochs)
+        self._epoch = 1
+        self._losses = np.full(n_pool, np.inf, dtype=np.float32)
+        self._current: Indices = np.arange(n_pool, dtype=np.int64)
+        self._weights = np.ones(n_pool, dtype=np.float32)
+
+    def subset(self) -> Indices:
+        """This epoch's."""
+        return self._current
+
+    def weights(self) -> Scores:
+        """1 / (1 - r) for images that could have been left out, 1 for the others."""
+        return self._weights
+
+    def update(self, outcome: Outcome) -> Resampling:
+        """Take in the losses, and leave out some of the images below their mean."""
+        self._losses[self._current] = needed(outcome.losses, "losses", self._current)
+        self._epoch += 1
+        n_pool = len(self._losses)
+        easy = self._losses < self._losses.mean(dtype=np.float64)
+        if self._epoch > self._last_pruned:
+            easy[:] = False
+        kept = ~easy | (self._generator.random(n_pool) >= self._parameters.ratio)
+        self._current = np.flatnonzero(kept).astype(np.int64)
+        self._weights = np.where(easy[kept], 1 / (1 - self._parameters.ratio), 1).astype(np.float32)
+        return Resampling()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The losses known, the subset with its weights, the epoch and the generator's state."""
+        return {
+            "losses": self._losses,
+            "current": self._current,
+            "weights": self._weights,
+            "epoch": self._epoch,
+            "generator": self._generator.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self._losses = state["losses"]
+        self._current = state["current"]
+        self._weights = state["weights"]
+        self._epoch = state["epoch"]
+        self._generator.bit_generator.state = state["generator"]

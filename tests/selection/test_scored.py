@@ -1,0 +1,169 @@
+"""Strategies that use scores, and fresh subsets: what they promise, over pools, seeds and outcomes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pydyn.selection.dynamic import LEAST_SCORE, Dynamic
+from pydyn.selection.fresh import Fresh
+from pydyn.selection.infobatch import InfoBatch
+from pydyn.selection.registry import STRATEGIES, from_dict
+from pydyn.selection.strategy import Outcome
+
+ALL = [
+    {"name": "full"},
+    {"name": "fixed", "alpha": 0.4},
+    {"name": "fresh", "alpha": 0.4},
+    {"name": "infobatch"},
+    {"name": "dynamic", "alpha": 0.4, "beta": 0.5},
+    {"name": "dynamic", "scheme": "best-set", "alpha": 0.4, "beta": 0.5, "replacements": "ambiguous"},
+    {"name": "dynamic", "alpha": 0.4, "beta": 0.5, "replacements": "hard"},
+]
+
+
+def outcome_of(strategy, accuracy, noise):
+    n = len(strategy.subset())
+    return Outcome(accuracy, noise.random(n, dtype=np.float32), noise.random(n, dtype=np.float32))
+
+
+def test_every_strategy_is_in_the_list_above():
+    assert {declared["name"] for declared in ALL} == set(STRATEGIES)
+
+
+@pytest.mark.parametrize("declared", ALL, ids=lambda declared: from_dict(declared).label)
+@given(n_pool=st.integers(5, 60), seed=st.integers(0, 3), epochs=st.integers(2, 12), cut=st.integers(0, 11))
+def test_subsets_are_distinct_and_a_restored_state_goes_on_the_same(declared, n_pool, seed, epochs, cut):
+    parameters = from_dict(declared)
+    one = parameters.build(n_pool, np.random.default_rng(seed), epochs)
+    two = parameters.build(n_pool, np.random.default_rng(seed), epochs)
+    noise_one, noise_two = np.random.default_rng(5), np.random.default_rng(5)
+    for epoch in range(epochs):
+        subset, weights = one.subset(), one.weights()
+        assert subset.dtype == np.int64
+        assert np.array_equal(subset, np.unique(subset))
+        assert subset[0] >= 0
+        assert subset[-1] < n_pool
+        assert 0 < len(subset) <= parameters.subset_size(n_pool)
+        assert np.array_equal(subset, two.subset())
+        assert weights is None or (weights.shape == subset.shape and np.array_equal(weights, two.weights()))
+        accuracy = (epoch % 3) / 300  # sometimes stalls, sometimes falls
+        one.update(outcome_of(one, accuracy, noise_one))
+        two.update(outcome_of(two, accuracy, noise_two))
+        if epoch == cut:
+            restored = parameters.build(n_pool, np.random.default_rng(99), epochs)
+            restored.load_state_dict(two.state_dict())
+            two = restored
+
+
+@given(n_pool=st.integers(2, 50), size=st.integers(2, 50), epochs=st.integers(1, 30))
+def test_fresh_subsets_walk_through_the_pool(n_pool, size, epochs):
+    size = min(size, n_pool)
+    strategy = Fresh(alpha=size).build(n_pool, np.random.default_rng(1), epochs)
+    counts = np.zeros(n_pool, dtype=int)
+    for _ in range(epochs):
+        assert len(strategy.subset()) == size
+        counts[strategy.subset()] += 1
+        assert counts.max() - counts.min() <= 1
+        strategy.update(Outcome(0.5))
+
+
+def test_infobatch_keeps_hard_images_drops_half_of_the_easy_ones_and_weighs_what_stays():
+    n_pool, epochs = 10_000, 8
+    strategy = InfoBatch(ratio=0.5).build(n_pool, np.random.default_rng(0), epochs)
+    assert np.array_equal(strategy.subset(), np.arange(n_pool))
+    losses = np.where(np.arange(n_pool) < 6000, 0.1, 1.0).astype(np.float32)  # mean 0.46
+    for epoch in range(1, epochs):
+        strategy.update(Outcome(0.5, losses[strategy.subset()]))
+        subset, weights = strategy.subset(), strategy.weights()
+        if epoch + 1 <= 7:  # of 8, an eighth is annealed
+            assert np.isin(np.arange(6000, n_pool), subset).all()
+            assert 2800 < (subset < 6000).sum() < 3200  # 3000 expected, standard deviation 39
+            assert np.array_equal(weights, np.where(subset < 6000, 2, 1))
+        else:
+            assert np.array_equal(subset, np.arange(n_pool))
+            assert (weights == 1).all()
+
+
+def test_an_infobatch_score_is_the_loss_of_when_the_image_was_last_trained():
+    strategy = InfoBatch(ratio=0.5, anneal=0.0).build(4, np.random.default_rng(0), 50)
+    losses = np.array([0, 1, 1, 1], np.float32)
+    strategy.update(Outcome(0.5, losses))
+    for _ in range(30):  # image 0 is easy as long as it is left out, whatever its loss would be now
+        if 0 in strategy.subset():
+            break
+        strategy.update(Outcome(0.5, losses[strategy.subset()]))
+    assert strategy.weights()[strategy.subset() == 0] == 2
+    strategy.update(Outcome(0.5, np.where(strategy.subset() == 0, 9, 1).astype(np.float32)))
+    # Now it is the hard one: kept, with weight 1, and the others are below the mean.
+    assert strategy.weights()[strategy.subset() == 0] == 1
+    assert (strategy.weights()[strategy.subset() != 0] == 2).all()
+
+
+@pytest.mark.parametrize(("replacements", "score"), [("ambiguous", "margins"), ("hard", "losses")])
+def test_guided_replacements_take_unseen_images_first_then_by_score(replacements, score):
+    # A pool of 4 with a subset of 2, all of which is replaced every epoch: after one replacement everything has been seen.
+    n, chosen = 3000, np.zeros(4)
+    for seed in range(n):
+        dynamic = Dynamic(alpha=1 + 1, beta=0.5, delta=1.0, replacements=replacements)
+        strategy = dynamic.build(4, np.random.default_rng(seed), 30)
+        values = np.array([0.9, 0.6, 0.3, 0.1], np.float32)  # ambiguity or loss of images 0 to 3
+
+        def outcome(strategy=strategy, values=values):
+            scores = values[strategy.subset()]
+            return Outcome(0.5, **{score: 1 - scores if score == "margins" else scores})
+
+        first = set(strategy.subset())
+        seen = set(first)
+        strategy.update(outcome())  # no accuracy before it: nothing replaced
+        while len(seen) < 4:
+            before = set(strategy.subset())
+            strategy.update(outcome())
+            new = set(strategy.subset()) - before
+            assert len(new) == 1
+            assert not new & seen, "an image that was trained came before one that never was"
+            seen |= new
+        outside = np.setdiff1d(np.arange(4), strategy.subset())
+        before = set(strategy.subset())
+        strategy.update(outcome())
+        (new,) = set(strategy.subset()) - before
+        # Among two images of scores a and b the first has the chance a / (a + b).
+        chosen[0] += new == outside[0]
+        chosen[1] += values[outside[0]] / values[outside].sum()
+        chosen[2] += (p := values[outside[0]] / values[outside].sum()) * (1 - p)
+    assert abs(chosen[0] - chosen[1]) < 4 * np.sqrt(chosen[2])
+
+
+def test_an_image_without_ambiguity_keeps_a_chance():
+    strategy = Dynamic(alpha=2, beta=1.0, delta=1.0, replacements="ambiguous").build(4, np.random.default_rng(0), 9)
+    for _ in range(4):
+        strategy.update(Outcome(0.5, margins=np.ones(2, np.float32)))
+        assert len(strategy.subset()) == 2
+    assert 0 < LEAST_SCORE < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("declared", "name"),
+    [
+        ({"name": "infobatch"}, "losses"),
+        ({"name": "dynamic", "alpha": 2, "replacements": "hard"}, "losses"),
+        ({"name": "dynamic", "alpha": 2, "replacements": "ambiguous"}, "margins"),
+    ],
+)
+def test_missing_scores_are_named(declared, name):
+    strategy = from_dict(declared).build(9, np.random.default_rng(0), 9)
+    with pytest.raises(ValueError, match=f"outcome.{name}: one is needed for each of the"):
+        strategy.update(Outcome(0.5))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: InfoBatch(ratio=1.0), "ratio = 1.0 must be at least 0 and below 1"),
+        (lambda: InfoBatch(anneal=1.5), r"anneal = 1.5 must be in \[0, 1\]"),
+        (lambda: Fresh(alpha=1), "write the whole pool as 1.0"),
+    ],
+)
+def test_wrong_parameters_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
