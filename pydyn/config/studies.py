@@ -7,9 +7,11 @@ from pydantic import Field, model_validator
 from pydyn.config.base import Count, Listed, Section
 from pydyn.selection.controls import Fixed, Full
 from pydyn.selection.dynamic import Dynamic
+from pydyn.selection.fresh import Fresh
+from pydyn.selection.infobatch import InfoBatch
 
 Positive = Annotated[float, Field(gt=0)]
-AnyStrategy = Annotated[Full | Fixed | Dynamic, Field(discriminator="name")]
+AnyStrategy = Annotated[Full | Fixed | Fresh | InfoBatch | Dynamic, Field(discriminator="name")]
 Protocol = Literal["paper", "holdout"]
 
 

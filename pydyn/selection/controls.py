@@ -55,7 +55,7 @@ class Full(Parameters):
         """The pool."""
         return n_pool
 
-    def build(self, n_pool: int, generator: Generator) -> ConstantSubset:
+    def build(self, n_pool: int, generator: Generator, epochs: int) -> ConstantSubset:
         """Draws nothing."""
         return ConstantSubset(np.arange(n_pool, dtype=np.int64))
 
@@ -80,6 +80,6 @@ class Fixed(Parameters):
         """Of `alpha`."""
         return count_of(self.alpha, n_pool)
 
-    def build(self, n_pool: int, generator: Generator) -> ConstantSubset:
+    def build(self, n_pool: int, generator: Generator, epochs: int) -> ConstantSubset:
         """Draw the subset, uniformly without replacement."""
         return ConstantSubset(np.sort(generator.permutation(n_pool)[: self.subset_size(n_pool)]))

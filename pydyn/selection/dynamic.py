@@ -14,11 +14,16 @@ from pydyn.selection.strategy import (
     Outcome,
     Parameters,
     Resampling,
+    Scores,
     Strategy,
     check_alpha,
     check_share,
     count_of,
+    needed,
 )
+
+# Images that are sure of themselves keep a chance to come back.
+LEAST_SCORE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,10 @@ class Dynamic(Parameters):
     """Accuracy threshold, in 0..1: 0.01 is one point."""
     trigger: Literal["absolute", "signed"] = "absolute"
     """Scheme base resamples if |change| < delta (the pseudocode, figure 5) or if change < delta (the prose)."""
+    replacements: Literal["uniform", "ambiguous", "hard"] = "uniform"
+    """Which images of B replace others: `uniform` as published. `ambiguous` and `hard` are ours: images never trained come first,
+    uniformly; the rest are drawn without replacement with probability in proportion to the last known ambiguity, which is 1 less
+    the margin between the two largest probabilities, or to the last known loss."""
 
     def __post_init__(self) -> None:
         check_alpha(self.alpha)
@@ -56,6 +65,8 @@ class Dynamic(Parameters):
             label += f"-g{self.gamma:g}"
         if self.delta != 0.01:
             label += f"-d{self.delta:g}"
+        if self.replacements != "uniform":
+            label += f"-{self.replacements}"
         return label + ("-signed" if self.trigger == "signed" else "")
 
     def subset_size(self, n_pool: int) -> int:
@@ -69,7 +80,7 @@ class Dynamic(Parameters):
             )
         return size
 
-    def build(self, n_pool: int, generator: Generator) -> "DynamicTraining":
+    def build(self, n_pool: int, generator: Generator, epochs: int) -> "DynamicTraining":
         """Draw the first subset, uniformly without replacement."""
         return DynamicTraining(self, n_pool, generator)
 
@@ -90,6 +101,8 @@ class DynamicTraining(Strategy):
         self._best_accuracy = -np.inf
         self._previous_accuracy: float | None = None
         self._epoch = 0
+        # Of each image of the pool, as last known: what its chance to replace another is in proportion to. NaN: never trained.
+        self._scores = np.full(0 if parameters.replacements == "uniform" else n_pool, np.nan, dtype=np.float32)
 
     def subset(self) -> Indices:
         """The subset A."""
@@ -99,6 +112,10 @@ class DynamicTraining(Strategy):
         """Resample A if the scheme says so (paper a, figure 4)."""
         accuracy = outcome.accuracy
         self._epoch += 1
+        if self._parameters.replacements == "ambiguous":
+            self._scores[self._current] = 1 - needed(outcome.margins, "margins", self._current)
+        elif self._parameters.replacements == "hard":
+            self._scores[self._current] = needed(outcome.losses, "losses", self._current)
         if accuracy > self._best_accuracy:
             self._best, self._best_accuracy = self._current, accuracy
         previous, self._previous_accuracy = self._previous_accuracy, accuracy
@@ -120,11 +137,23 @@ class DynamicTraining(Strategy):
         return "II" if change < p.delta else "none"
 
     def _replace(self, old: Indices, count: int) -> Indices:
-        """U(old, |old| - count) + U(pool \\ old, count): uniform without replacement (Eq. 1 and 2)."""
+        """U(old, |old| - count) + U(pool \\ old, count): uniform without replacement (Eq. 1 and 2), or the latter by scores."""
         outside = np.setdiff1d(np.arange(self._n_pool, dtype=np.int64), old, assume_unique=True)
         kept = self._generator.permutation(old)[count:]
-        drawn = self._generator.permutation(outside)[:count]
+        drawn = self._generator.permutation(outside)
+        if len(self._scores):
+            drawn = drawn[self._by_score(self._scores[drawn])]
+        drawn = drawn[:count]
         return np.sort(np.concatenate([kept, drawn]))
+
+    def _by_score(self, scores: Scores) -> Indices:
+        """An order of images: those without a score first, as they come, then a weighted draw without replacement."""
+        # Gumbel's trick: the k largest of log(score) + noise are k draws, each in proportion to what is left (Efraimidis and
+        # Spirakis 2006 in another form). A score of 0, or one that is not finite, has the least chance, but one.
+        known = np.where(np.isfinite(scores), np.maximum(scores, LEAST_SCORE), LEAST_SCORE).astype(np.float64)
+        keys = np.log(known) + self._generator.gumbel(size=len(scores))
+        keys[np.isnan(scores)] = np.inf
+        return np.argsort(-keys, kind="stable")
 
     def state_dict(self) -> dict[str, Any]:
         """Both subsets, the accuracies heard, the epoch and the generator's state."""
@@ -134,6 +163,7 @@ class DynamicTraining(Strategy):
             "best_accuracy": self._best_accuracy,
             "previous_accuracy": self._previous_accuracy,
             "epoch": self._epoch,
+            "scores": self._scores,
             "generator": self._generator.bit_generator.state,
         }
 
@@ -144,4 +174,5 @@ class DynamicTraining(Strategy):
         self._best_accuracy = state["best_accuracy"]
         self._previous_accuracy = state["previous_accuracy"]
         self._epoch = state["epoch"]
+        self._scores = state["scores"]
         self._generator.bit_generator.state = state["generator"]

@@ -4,11 +4,15 @@ from typing import Any
 
 from pydyn.selection.controls import Fixed, Full
 from pydyn.selection.dynamic import Dynamic
+from pydyn.selection.fresh import Fresh
+from pydyn.selection.infobatch import InfoBatch
 from pydyn.selection.strategy import Parameters
 
 STRATEGIES: dict[str, type[Parameters]] = {
     "full": Full,
     "fixed": Fixed,
+    "fresh": Fresh,
+    "infobatch": InfoBatch,
     "dynamic": Dynamic,
 }
 

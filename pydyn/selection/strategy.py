@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
+Scores = NDArray[np.float32]
 Generator = np.random.Generator
 
 
@@ -27,11 +28,11 @@ class Parameters(ABC):
 
     @abstractmethod
     def subset_size(self, n_pool: int) -> int:
-        """How many images an epoch trains on, given the pool's size. Raises ValueError if the pool is too small."""
+        """How many images an epoch trains on, at most, given the pool's size. Raises ValueError if the pool is too small."""
 
     @abstractmethod
-    def build(self, n_pool: int, generator: Generator) -> "Strategy":
-        """The strategy over a pool of `n_pool` images, making all its draws from `generator`."""
+    def build(self, n_pool: int, generator: Generator, epochs: int) -> "Strategy":
+        """The strategy over a pool of `n_pool` images for a training of `epochs`, making all its draws from `generator`."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class Outcome:
 
     accuracy: float
     """Of the validation set, in 0..1."""
+    losses: Scores | None = None
+    """(len(subset),): the loss of each image of the epoch's subset, in the subset's order, when it was trained."""
+    margins: Scores | None = None
+    """(len(subset),), in [0, 1]: likewise, top-1 minus top-2 probability."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Resampling:
     """What a strategy did to its subset after an epoch."""
 
     kind: Literal["none", "I", "II"] = "none"
-    """Type I replaces images of the current subset (Eq. 1), type II of the best one (Eq. 2)."""
+    """Type I replaces images of the current subset (Eq. 1), type II of the best one (Eq. 2). Of Dynamic Training only."""
     replaced: int = 0
     """How many of the images in the new subset were drawn from outside the one it was made from: the current or the best."""
     beta: float = 0.0
@@ -59,7 +64,7 @@ class Strategy(ABC):
 
     Example::
 
-        strategy = Dynamic(alpha=0.5, beta=0.7).build(len(images), np.random.default_rng(0))
+        strategy = Dynamic(alpha=0.5, beta=0.7).build(len(images), np.random.default_rng(0), epochs)
         for epoch in range(epochs):
             train(images[strategy.subset()])
             strategy.update(Outcome(accuracy=evaluate()))
@@ -69,9 +74,13 @@ class Strategy(ABC):
     def subset(self) -> Indices:
         """This epoch's images: distinct indices into the pool, int64, ascending. The order of training is the loop's."""
 
+    def weights(self) -> Scores | None:
+        """(len(subset),): by what to multiply each image's loss, in the subset's order; None: all by 1."""
+        return None
+
     @abstractmethod
     def update(self, outcome: Outcome) -> Resampling:
-        """Hear the epoch's outcome and choose the next subset."""
+        """Hear the epoch's outcome and choose the next subset. Raises ValueError if it lacks scores that the strategy uses."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
@@ -80,6 +89,14 @@ class Strategy(ABC):
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict`."""
+
+
+def needed(scores: Scores | None, name: str, subset: Indices) -> Scores:
+    """The scores of an outcome. Raises ValueError if they are missing or of another number of images."""
+    if scores is None or scores.shape != subset.shape:
+        got = "none" if scores is None else f"shape {scores.shape}"
+        raise ValueError(f"outcome.{name}: one is needed for each of the {len(subset)} images of the subset, got {got}")
+    return scores
 
 
 def count_of(alpha: int | float, n_pool: int) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -86,7 +86,7 @@ class Training:
         )
         self.network: nn.Module = network.to(images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.Adam(self.network.parameters(), run.learning_rate, fused=True)
-        self.strategy = run.strategy.build(len(parts.pool), numpy_generator(run.seed, "selection"))
+        self.strategy = run.strategy.build(len(parts.pool), numpy_generator(run.seed, "selection"), run.epochs)
         self.seen = np.zeros(len(parts.pool), dtype=bool)
         self.epoch = 0
         self.images_trained = 0
@@ -104,7 +104,7 @@ class Training:
         self.seen[subset] = True
         self.images_trained += len(subset)
         selected = time.perf_counter()
-        train_loss, train_accuracy = self._train(subset)
+        train_loss, train_accuracy, scores = self._train(subset)
         trained = time.perf_counter()
         validation_loss, validation_accuracy = self.evaluate(self.parts.validation)
         if validation_accuracy > self.best_accuracy:
@@ -115,7 +115,7 @@ class Training:
                 for name, value in self.network.state_dict().items()
             }
         evaluated = time.perf_counter()
-        resampling = self.strategy.update(Outcome(validation_accuracy))
+        resampling = self.strategy.update(Outcome(validation_accuracy, *scores))
         self.resamplings[resampling.kind] += 1
         return Epoch(
             epoch=self.epoch,
@@ -134,19 +134,29 @@ class Training:
             seconds_select=selected - start + time.perf_counter() - evaluated,
         )
 
-    def _train(self, subset: NDArray[np.int64]) -> tuple[float, float]:
-        """One pass over a subset in random order. Returns mean loss and accuracy, each image counted as it was trained."""
+    def _train(self, subset: NDArray[np.int64]) -> tuple[float, float, NDArray[np.float32]]:
+        """One pass over a subset in random order.
+
+        Returns mean loss and accuracy, each image counted as it was trained, and (2, len(subset)) its loss and margin then.
+        """
         self.network.train()
-        order = torch.randperm(len(subset), generator=torch_generator(self.run.seed, "order", self.epoch))
-        index = self.images.indices(self.parts.pool[subset])[order.to(self.images.device)]
+        generator = torch_generator(self.run.seed, "order", self.epoch)
+        order = torch.randperm(len(subset), generator=generator).to(self.images.device)
+        index = self.images.indices(self.parts.pool[subset])[order]
+        weights = self.strategy.weights()
+        weight = None if weights is None else torch.from_numpy(weights).to(self.images.device)[order]
         total = torch.zeros(2, dtype=torch.float64, device=self.images.device)
-        for batch in index.split(self.run.batch_size):
-            terms = self._cross_entropy(batch)
+        scores = torch.empty(2, len(subset), device=self.images.device)
+        for start in range(0, len(index), self.run.batch_size):
+            batch = slice(start, start + self.run.batch_size)
+            terms = self._cross_entropy(index[batch], reduction="mean" if weight is None else "none")
             self.optimiser.zero_grad()
-            terms.loss.backward()
+            (terms.loss if weight is None else (terms.loss * weight[batch]).mean()).backward()
             self.optimiser.step()
             total += _tally(terms)
-        return self._means(total, len(index))
+            scores[0, order[batch]] = terms.losses
+            scores[1, order[batch]] = terms.margins
+        return *self._means(total, len(index)), scores.cpu().numpy()
 
     @torch.no_grad()
     def evaluate(self, part: NDArray[np.int64]) -> tuple[float, float]:
@@ -158,10 +168,12 @@ class Training:
             total += _tally(self._cross_entropy(batch))
         return self._means(total, len(part))
 
-    def _cross_entropy(self, batch: Tensor) -> AmbiguityTerms:
+    def _cross_entropy(self, batch: Tensor, reduction: Literal["mean", "none"] = "mean") -> AmbiguityTerms:
         with self._autocast():
             logits = self.network(self.images.batch(batch))
-        return ambiguity_cross_entropy(logits, self.images.labels, index=batch, strength=0.0, terms=True)
+        return ambiguity_cross_entropy(
+            logits, self.images.labels, index=batch, strength=0.0, reduction=reduction, terms=True
+        )
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.precision == "bf16")

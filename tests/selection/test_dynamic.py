@@ -35,7 +35,7 @@ def generator(seed=0):
 @given(settings(), accuracies, st.integers(0, 5))
 def test_every_subset_has_alpha_distinct_images_of_the_pool_and_exactly_the_replaced_are_new(setting, outcomes, seed):
     dynamic, n_pool = setting
-    strategy = dynamic.build(n_pool, generator(seed))
+    strategy = dynamic.build(n_pool, generator(seed), 30)
     best, best_accuracy = strategy.subset(), -1.0
     for epoch, accuracy in enumerate(outcomes, start=1):
         before = strategy.subset()
@@ -58,12 +58,12 @@ def test_every_subset_has_alpha_distinct_images_of_the_pool_and_exactly_the_repl
 @given(settings(), accuracies)
 def test_equal_seeds_give_equal_subsets_and_a_restored_state_goes_on_the_same(setting, outcomes):
     dynamic, n_pool = setting
-    one, two = dynamic.build(n_pool, generator(7)), dynamic.build(n_pool, generator(7))
+    one, two = dynamic.build(n_pool, generator(7), 30), dynamic.build(n_pool, generator(7), 30)
     for accuracy in outcomes:
         one.update(Outcome(accuracy))
         two.update(Outcome(accuracy))
         assert np.array_equal(one.subset(), two.subset())
-        restored = dynamic.build(n_pool, generator(99))
+        restored = dynamic.build(n_pool, generator(99), 30)
         restored.load_state_dict(two.state_dict())
         two = restored
 
@@ -71,7 +71,7 @@ def test_equal_seeds_give_equal_subsets_and_a_restored_state_goes_on_the_same(se
 def test_no_draw_touches_the_global_generator():
     np.random.seed(3)  # noqa: NPY002 (the state that must not move)
     before = np.random.get_state()[1].copy()  # noqa: NPY002
-    strategy = Dynamic(alpha=5, beta=0.5).build(20, generator())
+    strategy = Dynamic(alpha=5, beta=0.5).build(20, generator(), 30)
     for _ in range(5):
         strategy.update(Outcome(0.5))
     assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
@@ -91,19 +91,19 @@ TRACE = [0.30, 0.40, 0.405, 0.385, 0.380, 0.480]
     ],
 )
 def test_six_epochs_by_hand(parameters, expected):
-    strategy = Dynamic(alpha=10, beta=0.4, **parameters).build(30, generator())
+    strategy = Dynamic(alpha=10, beta=0.4, **parameters).build(30, generator(), 30)
     assert [strategy.update(Outcome(accuracy)).kind for accuracy in TRACE] == expected
 
 
 @pytest.mark.parametrize("before", range(100))
 def test_a_change_of_exactly_delta_is_not_below_it_whatever_the_floats_say(before):
-    strategy = Dynamic(alpha=5, beta=0.4, delta=0.01).build(20, generator())
+    strategy = Dynamic(alpha=5, beta=0.4, delta=0.01).build(20, generator(), 30)
     strategy.update(Outcome(before / 100))
     assert strategy.update(Outcome((before + 1) / 100)).kind == "none"
 
 
 def test_type_two_starts_from_the_best_subset_and_not_from_the_current_one():
-    strategy = Dynamic(scheme="best-set", alpha=10, beta=0.3, delta=0.5).build(40, generator())
+    strategy = Dynamic(scheme="best-set", alpha=10, beta=0.3, delta=0.5).build(40, generator(), 30)
     best = strategy.subset()
     strategy.update(Outcome(0.9))  # the best so far, nothing before it
     strategy.update(Outcome(0.1))  # worse: type I
@@ -116,14 +116,14 @@ def test_type_two_starts_from_the_best_subset_and_not_from_the_current_one():
 
 
 def test_an_equal_accuracy_is_no_gain():
-    strategy = Dynamic(scheme="best-set", alpha=5, beta=0.4).build(20, generator())
+    strategy = Dynamic(scheme="best-set", alpha=5, beta=0.4).build(20, generator(), 30)
     strategy.update(Outcome(0.5))
     assert strategy.update(Outcome(0.5)).kind == "I"
 
 
 def test_the_whole_pool_in_order_and_a_fixed_subset_that_stays():
-    assert np.array_equal(Full().build(6, generator()).subset(), np.arange(6))
-    fixed = Fixed(alpha=0.5).build(9, generator())
+    assert np.array_equal(Full().build(6, generator(), 30).subset(), np.arange(6))
+    fixed = Fixed(alpha=0.5).build(9, generator(), 30)
     first = fixed.subset()
     fixed.update(Outcome(0.1))
     assert len(first) == round(4.5) == 4  # halves to even
@@ -133,7 +133,7 @@ def test_the_whole_pool_in_order_and_a_fixed_subset_that_stays():
 def test_the_first_subset_is_uniform():
     counts = np.zeros(10)
     for seed in range(2000):
-        counts[Fixed(alpha=3).build(10, generator(seed)).subset()] += 1
+        counts[Fixed(alpha=3).build(10, generator(seed), 30).subset()] += 1
     # 600 expected of each; a binomial's standard deviation is 20.5.
     assert np.abs(counts - 600).max() < 5 * 20.5
 
@@ -161,6 +161,6 @@ def test_wrong_parameters_are_refused_by_name_and_value(parameters, message):
 
 def test_a_subset_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"alpha = 60 is 60 images, allowed is 1 to 50"):
-        Fixed(alpha=60).build(50, generator())
+        Fixed(alpha=60).build(50, generator(), 30)
     with pytest.raises(ValueError, match="only 10 of the pool of 50"):
-        Dynamic(alpha=40, beta=0.5).build(50, generator())
+        Dynamic(alpha=40, beta=0.5).build(50, generator(), 30)

@@ -78,7 +78,7 @@ def _fitting(paper: Paper, row: Replicates, data: DataFacts, replicated: bool) -
         basis = matched[1]
         if isinstance(strategy, Fixed):
             figures = published.comparison(paper, 0.5)
-        elif isinstance(strategy, Dynamic) and strategy.beta == published.BETA:
+        elif isinstance(strategy, Dynamic) and strategy.beta == published.BETA and strategy.replacements == "uniform":
             figures = published.comparison(paper, 0.5, strategy.scheme)
         else:
             return None

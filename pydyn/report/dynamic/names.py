@@ -6,6 +6,8 @@ from pydyn.report.results import Replicates, StudyResults, total_seconds
 from pydyn.report.tables import share
 from pydyn.selection.controls import Fixed, Full
 from pydyn.selection.dynamic import Dynamic
+from pydyn.selection.fresh import Fresh
+from pydyn.selection.infobatch import InfoBatch
 
 PROTOCOLS = {
     "paper": "protocol paper",
@@ -23,12 +25,17 @@ def strategy_name(row: Replicates) -> str:
     strategy = row.run.strategy
     if isinstance(strategy, Full):
         return "full pool"
+    if isinstance(strategy, InfoBatch):
+        return f"InfoBatch (r\u00a0{strategy.ratio:g})"
     size = "half" if is_share(row.n_subset, row.n_pool, 0.5) else share(row.share)
     if isinstance(strategy, Fixed):
         return f"fixed {size}"
+    if isinstance(strategy, Fresh):
+        return f"fresh {size} every epoch (RS2)"
     if isinstance(strategy, Dynamic):
         decay = f", γ\u00a0{strategy.gamma:g}" if strategy.gamma != 1 else ""
-        return f"dynamic {size} ({strategy.scheme}, β\u00a0{strategy.beta:g}{decay})"
+        guided = f", {strategy.replacements} first" if strategy.replacements != "uniform" else ""
+        return f"dynamic {size} ({strategy.scheme}, β\u00a0{strategy.beta:g}{decay}{guided})"
     return strategy.label
 
 
