@@ -26,15 +26,15 @@ def main() -> None:
     try:
         cli(prog_name="pydyn")
     except PydynError as error:
-        _fail(str(error))
+        _fail(str(error), error.status)
     except OSError as error:
         # Of the system and not of a program: a full disk, a folder in place of a file.
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
 
 
-def _fail(line: str) -> NoReturn:
+def _fail(line: str, status: int = 1) -> NoReturn:
     click.echo(f"pydyn: error: {line}", err=True)
-    sys.exit(1)
+    sys.exit(status)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -81,11 +81,16 @@ def prepare(config_files: tuple[Path, ...], output: Path, threads: int, dataset:
 @click.option("--done", type=click.Path(path_type=Path), help="File to write when all these Runs are complete.")
 @click.argument("study")
 def train(config_files: tuple[Path, ...], ids: tuple[str, ...], done: Path | None, study: str) -> None:
-    """Train Runs of a study, skipping those complete and resuming those begun."""
+    """Train Runs of a study, skipping those complete and resuming those begun.
+
+    On SIGTERM, which schedulers send when time is up, the epoch in progress is finished and saved; the exit status is then 75
+    (try again), and the same command goes on from there.
+    """
     from pydyn.config.main import load
     from pydyn.studies.registry import runs
     from pydyn.training.device import open_device
     from pydyn.training.execute import execute
+    from pydyn.training.stopping import asked_to_stop
 
     config = load(*config_files)
     if study not in config.studies:
@@ -97,9 +102,10 @@ def train(config_files: tuple[Path, ...], ids: tuple[str, ...], done: Path | Non
     chosen = [listed[run_id] for run_id in ids]
     results = Path(config.results)
     device = open_device(config.device, config.threads)
-    for dataset in dict.fromkeys(run.dataset for run in chosen):
-        store = results / "data" / f"{dataset}.h5"
-        execute([run for run in chosen if run.dataset == dataset], results, store, device, _say)
+    with asked_to_stop() as stop:
+        for dataset in dict.fromkeys(run.dataset for run in chosen):
+            store = results / "data" / f"{dataset}.h5"
+            execute([run for run in chosen if run.dataset == dataset], results, store, device, _say, stop)
     if done:
         write_text(
             done, json.dumps({"runs": [{"id": run.id, "digest": run.digest} for run in chosen]}, indent=2) + "\n"

@@ -14,7 +14,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write nested dictionaries and lists of tensors, arrays, numbers and strings, whole or not at all."""
     # By way of memory: on a full disk torch's own writer dies without saying why.
     buffer = BytesIO()
-    torch.save(_arrays_to_tensors(state), buffer)
+    torch.save(arrays_to_tensors(state), buffer)
     with whole_or_absent(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
@@ -40,10 +40,11 @@ def tensors_to_arrays(state: Any) -> Any:
     return state
 
 
-def _arrays_to_tensors(state: Any) -> Any:
+def arrays_to_tensors(state: Any) -> Any:
+    """Arrays of a nested state as tensors, which share their memory."""
     # weights_only loading takes tensors, but not NumPy's arrays.
     if isinstance(state, np.ndarray):
         return torch.from_numpy(state)
     if isinstance(state, dict):
-        return {key: _arrays_to_tensors(value) for key, value in state.items()}
+        return {key: arrays_to_tensors(value) for key, value in state.items()}
     return state

@@ -25,15 +25,25 @@ from pydyn.studies.run import Run
 from pydyn.training.device import Device, resolve_precision
 from pydyn.training.history import Epoch
 from pydyn.training.loop import Parts, Trained, Training, train
+from pydyn.training.stopping import Stop, never
 from pydyn.training.summary import Accuracy, Seconds, Summary, read_summary, write_summary
 
 Log = Callable[[str], None]
 
 
-def execute(runs: Sequence[Run], results: Path, store_path: Path, device: Device, log: Log) -> None:
+def execute(runs: Sequence[Run], results: Path, store_path: Path, device: Device, log: Log, stop: Stop = never) -> None:
     """Train Runs of one data set, one after the other, those that are complete already left alone.
 
+    Args:
+        runs: of one data set.
+        results: the folder of all results.
+        store_path: of the data set's image store.
+        device: to train on.
+        log: takes a line of progress.
+        stop: asked after each epoch whether to save and leave.
+
     Raises:
+        Stopped: `stop` said so; the same call goes on from there.
         DataError: the store cannot be used.
         RunError: a Run cannot be trained on this data set.
     """
@@ -47,11 +57,18 @@ def execute(runs: Sequence[Run], results: Path, store_path: Path, device: Device
         for run in runs:
             directory = run.directory(results)
             with _only_one(directory, log):
-                _complete(run, directory, results, store, images, device, log)
+                _complete(run, directory, results, store, images, device, log, stop)
 
 
 def _complete(
-    run: Run, directory: Path, results: Path, store: ImageStore, images: ResidentImages, device: Device, log: Log
+    run: Run,
+    directory: Path,
+    results: Path,
+    store: ImageStore,
+    images: ResidentImages,
+    device: Device,
+    log: Log,
+    stop: Stop,
 ) -> None:
     code = training_digest(type(run.strategy))
     fingerprint = hashlib.sha256(f"{run.digest} {store.digest} {code}".encode()).hexdigest()[:16]
@@ -74,7 +91,7 @@ def _complete(
     precision = resolve_precision(run.precision, device.torch)
     training = Training(run, images, parts, len(store.class_names), precision)
     with tqdm(total=run.epochs, desc=run.id, unit="epoch", leave=False, disable=None) as bar:
-        trained = train(training, directory, _sitting(fingerprint, device, precision), _progress(run, bar, log))
+        trained = train(training, directory, _sitting(fingerprint, device, precision), _progress(run, bar, log), stop)
     with whole_or_absent(directory / "weights.safetensors") as temporary:
         # One key: safetensors writes several in an order that changes from process to process.
         origin = json.dumps({"run": run.id, "epoch": trained.best_epoch})

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pydyn.data.batches import ResidentImages
 from pydyn.data.store import ImageStore
-from pydyn.errors import RunError
+from pydyn.errors import RunError, Stopped
 from pydyn.models import cnn
 from pydyn.ops import AmbiguityTerms, ambiguity_cross_entropy
 from pydyn.seeding import numpy_generator, torch_generator
@@ -22,6 +22,7 @@ from pydyn.selection.strategy import Outcome
 from pydyn.studies.run import Run
 from pydyn.training.checkpoint import load_checkpoint, save_checkpoint, tensors_to_arrays
 from pydyn.training.history import Epoch, History, to_values
+from pydyn.training.stopping import Stop
 
 # Pixels evaluated at once: 512 images of CIFAR's size. A constant, because the size of a batch can change the last bits.
 EVALUATION_PIXELS = 512 * 32 * 32
@@ -218,6 +219,7 @@ def train(
     directory: Path,
     fingerprint: str,
     on_epoch: Callable[[Epoch], None],
+    stop: Stop,
 ) -> Trained:
     """Train to the end, from the checkpoint in `directory` if it holds one of the same fingerprint.
 
@@ -226,6 +228,10 @@ def train(
         directory: where `history.csv` and the checkpoint go.
         fingerprint: of everything that the result depends on, to its last bit.
         on_epoch: called after each epoch.
+        stop: asked after each epoch but the last whether to save and leave.
+
+    Raises:
+        Stopped: `stop` said so.
     """
     history = History(directory / "history.csv")
     checkpoint_path = directory / "checkpoint.pt"
@@ -240,10 +246,17 @@ def train(
         row = training.run_epoch()
         history.append(row)
         on_epoch(row)
-        if time.monotonic() - saved >= SECONDS_BETWEEN_CHECKPOINTS or training.epoch == training.run.epochs:
+        last = training.epoch == training.run.epochs
+        stopping = stop() and not last
+        if time.monotonic() - saved >= SECONDS_BETWEEN_CHECKPOINTS or last or stopping:
             state = {"fingerprint": fingerprint, "training": training.state_dict(), "history": to_values(history.rows)}
             save_checkpoint(checkpoint_path, state)
             saved = time.monotonic()
+        if stopping:
+            raise Stopped(
+                f"{training.run.id}: asked to stop, saved after epoch {training.epoch} of {training.run.epochs}; "
+                "the same command goes on from there"
+            )
     return _finish(training, history.rows)
 
 

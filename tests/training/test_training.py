@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,15 +16,19 @@ import torch
 from safetensors.torch import load_file
 
 from pydyn.data.store import ImageStore
-from pydyn.errors import DataError, RunError
+from pydyn.errors import DataError, RunError, Stopped
 from pydyn.models import cnn
 from pydyn.seeding import derive_seed
 from pydyn.selection.controls import Fixed
+from pydyn.selection.dynamic import Dynamic
+from pydyn.selection.fresh import Fresh
+from pydyn.selection.infobatch import InfoBatch
 from pydyn.training import execute as execute_module
 from pydyn.training import loop
 from pydyn.training.device import open_device
 from pydyn.training.execute import execute
 from pydyn.training.history import read_history
+from pydyn.training.stopping import asked_to_stop
 from pydyn.training.summary import read_summary
 
 
@@ -139,6 +144,76 @@ def test_kill_9_loses_no_complete_run_and_leaves_nothing_that_looks_complete(tmp
     whole = runs[1].directory(tmp_path / "uninterrupted")
     assert rows_without_seconds(second) == rows_without_seconds(whole)
     assert (second / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+
+
+def test_twenty_kills_at_random_points_change_nothing(tmp_path, store, make_run):
+    run = make_run(epochs=150, strategy=InfoBatch(ratio=0.3))
+    values = json.dumps([run.to_dict()])
+
+    def start(results):
+        return subprocess.Popen(
+            [sys.executable, "-c", TRAIN, values, str(results), str(store)], stdout=subprocess.DEVNULL
+        )
+
+    def length():
+        return history.stat().st_size if history.exists() else 0
+
+    assert start(tmp_path / "whole").wait() == 0
+    cut, noise = run.directory(tmp_path / "cut"), random.Random(0)
+    history = cut / "history.csv"
+    for _ in range(20):
+        before = length()
+        process = start(tmp_path / "cut")
+        # An epoch further, so that the kill does not fall into the start; then anywhere.
+        while length() <= before:
+            assert process.poll() is None
+            time.sleep(0.002)
+        time.sleep(noise.uniform(0, 0.05))
+        process.kill()
+        process.wait()
+    assert not (cut / "summary.json").exists(), "it was to be killed 20 times before its end"
+    assert start(tmp_path / "cut").wait() == 0
+    whole = run.directory(tmp_path / "whole")
+    assert rows_without_seconds(whole) == rows_without_seconds(cut)
+    assert (whole / "weights.safetensors").read_bytes() == (cut / "weights.safetensors").read_bytes()
+
+
+def test_asked_to_stop_a_run_saves_and_the_next_call_goes_on(tmp_path, store, cpu, make_run, monkeypatch):
+    run = make_run(epochs=5)
+    execute([run], tmp_path / "whole", store, cpu, silent)
+    asked = iter([False, True])
+    with pytest.raises(Stopped, match="saved after epoch 2 of 5") as stopped:
+        execute([run], tmp_path / "cut", store, cpu, silent, lambda: next(asked))
+    assert stopped.value.status == 75
+    trained, run_epoch = [], loop.Training.run_epoch
+    monkeypatch.setattr(loop.Training, "run_epoch", lambda self: trained.append(self.epoch + 1) or run_epoch(self))
+    execute([run], tmp_path / "cut", store, cpu, silent)
+    assert trained == [3, 4, 5]
+    assert rows_without_seconds(run.directory(tmp_path / "whole")) == rows_without_seconds(
+        run.directory(tmp_path / "cut")
+    )
+
+
+def test_sigterm_is_remembered_within_its_context_only():
+    before = signal.getsignal(signal.SIGTERM)
+    with asked_to_stop() as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("strategy", [InfoBatch(), Fresh(alpha=0.3), Dynamic(alpha=0.3, replacements="ambiguous")])
+def test_every_strategy_trains_and_is_resumed_alike(tmp_path, store, cpu, make_run, strategy):
+    run = make_run(epochs=4, strategy=strategy)
+    execute([run], tmp_path / "whole", store, cpu, silent)
+    asked = iter([False, True])
+    with pytest.raises(Stopped):
+        execute([run], tmp_path / "cut", store, cpu, silent, lambda: next(asked))
+    execute([run], tmp_path / "cut", store, cpu, silent)
+    assert rows_without_seconds(run.directory(tmp_path / "whole")) == rows_without_seconds(
+        run.directory(tmp_path / "cut")
+    )
 
 
 def test_a_run_of_another_fingerprint_is_kept_aside_and_trained_again(tmp_path, store, cpu, make_run, monkeypatch):
