@@ -62,6 +62,13 @@ class Robustness(Section):
     replicates: Annotated[int, Field(ge=2, le=10_000)] = 20
 
 
+class Augmentation(Section):
+    """Experiment 4: strategies on augmented images (table 5, figure 13): random crops with 4 pixels of padding, and mirroring."""
+
+    trials: Annotated[list[Trial], Field(min_length=1)]
+    replicates: Annotated[int, Field(ge=1, le=10_000)] = 20
+
+
 class DynamicStudy(Section):
     """The study `dynamic`: Dynamic Training against its controls."""
 
@@ -80,3 +87,4 @@ class DynamicStudy(Section):
     grid: Grid | None = None
     comparison: Comparison | None = None
     robustness: Robustness | None = None
+    augmentation: Augmentation | None = None

@@ -1,6 +1,7 @@
 """The study `dynamic`: Dynamic Training against its controls (papers a and b)."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from pydyn.config.main import Config
 from pydyn.config.studies import DynamicStudy, Trial
@@ -20,6 +21,9 @@ def experiments(config: Config) -> dict[str, list[Run]]:
         lists["comparison"] = _runs(study, _rows(study, study.comparison.trials), study.comparison.replicates)
     if study.robustness:
         lists["robustness"] = _runs(study, _rows(study, study.robustness.trials), study.robustness.replicates)
+    if study.augmentation:
+        rows, replicates = _rows(study, study.augmentation.trials), study.augmentation.replicates
+        lists["augmentation"] = _runs(study, rows, replicates, "crop-flip")
     return lists
 
 
@@ -27,7 +31,12 @@ def _rows(study: DynamicStudy, trials: Sequence[Trial]) -> list[tuple[Parameters
     return [(trial.strategy, trial.epochs or study.epochs) for trial in trials]
 
 
-def _runs(study: DynamicStudy, rows: Sequence[tuple[Parameters, int]], replicates: int) -> list[Run]:
+def _runs(
+    study: DynamicStudy,
+    rows: Sequence[tuple[Parameters, int]],
+    replicates: int,
+    augmentation: Literal["none", "crop-flip"] = "none",
+) -> list[Run]:
     listed = [
         Run(
             study="dynamic",
@@ -40,6 +49,7 @@ def _runs(study: DynamicStudy, rows: Sequence[tuple[Parameters, int]], replicate
             batch_size=study.batch_size,
             learning_rate=study.learning_rate,
             precision=study.precision,
+            augmentation=augmentation,
             seed=seed,
         )
         for protocol in study.protocols

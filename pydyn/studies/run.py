@@ -37,6 +37,8 @@ class Run:
     learning_rate: float
     """Of Adam."""
     precision: Literal["auto", "fp32", "bf16"]
+    augmentation: Literal["none", "crop-flip"]
+    """`crop-flip`: a random crop of the image with 4 black pixels around it, mirrored or not, anew for each image and epoch."""
     seed: int
 
     @cached_property
@@ -49,6 +51,8 @@ class Run:
             tokens.append(f"lr{self.learning_rate:g}")
         if self.precision != "auto":
             tokens.append(self.precision)
+        if self.augmentation != "none":
+            tokens.append(self.augmentation)
         model = self.model + ("-bn" if self.batch_norm else "")
         return "/".join([self.dataset, self.protocol, model, "-".join(tokens)])
 

@@ -17,7 +17,7 @@ from pydyn.data.store import ImageStore
 from pydyn.errors import RunError, Stopped
 from pydyn.models import cnn
 from pydyn.ops import AmbiguityTerms, ambiguity_cross_entropy
-from pydyn.seeding import numpy_generator, torch_generator
+from pydyn.seeding import derive_seed, numpy_generator, torch_generator
 from pydyn.selection.strategy import Outcome
 from pydyn.studies.run import Run
 from pydyn.training.checkpoint import load_checkpoint, save_checkpoint, tensors_to_arrays
@@ -150,7 +150,8 @@ class Training:
         scores = torch.empty(2, len(subset), device=self.images.device)
         for start in range(0, len(index), self.run.batch_size):
             batch = slice(start, start + self.run.batch_size)
-            terms = self._cross_entropy(index[batch], reduction="mean" if weight is None else "none")
+            images = self._training_images(index[batch])
+            terms = self._cross_entropy(images, index[batch], reduction="mean" if weight is None else "none")
             self.optimiser.zero_grad()
             (terms.loss if weight is None else (terms.loss * weight[batch]).mean()).backward()
             self.optimiser.step()
@@ -166,14 +167,21 @@ class Training:
         total = torch.zeros(2, dtype=torch.float64, device=self.images.device)
         height, width, _ = self.images.shape
         for batch in self.images.indices(part).split(max(1, EVALUATION_PIXELS // (height * width))):
-            total += _tally(self._cross_entropy(batch))
+            total += _tally(self._cross_entropy(self.images.batch(batch), batch))
         return self._means(total, len(part))
 
-    def _cross_entropy(self, batch: Tensor, reduction: Literal["mean", "none"] = "mean") -> AmbiguityTerms:
+    def _training_images(self, index: Tensor) -> Tensor:
+        if self.run.augmentation == "none":
+            return self.images.batch(index)
+        return self.images.augmented_batch(index, derive_seed(self.run.seed, "augmentation"), self.epoch)
+
+    def _cross_entropy(
+        self, images: Tensor, index: Tensor, reduction: Literal["mean", "none"] = "mean"
+    ) -> AmbiguityTerms:
         with self._autocast():
-            logits = self.network(self.images.batch(batch))
+            logits = self.network(images)
         return ambiguity_cross_entropy(
-            logits, self.images.labels, index=batch, strength=0.0, reduction=reduction, terms=True
+            logits, self.images.labels, index=index, strength=0.0, reduction=reduction, terms=True
         )
 
     def _autocast(self) -> AbstractContextManager[Any]:

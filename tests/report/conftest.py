@@ -33,6 +33,7 @@ PARTS: dict[str, Any] = {
     "grid": {"dynamic": {"grid": {"alpha": [0.3, 60], "beta": [0.3, 0.7], "gamma": [0.97], "replicates": 2}}},
     "comparison": {"dynamic": {"comparison": {"trials": TRIALS, "replicates": 3}}},
     "single comparison": {"dynamic": {"comparison": {"trials": TRIALS}}},
+    "augmentation": {"dynamic": {"augmentation": {"trials": [TRIALS[0], TRIALS[1], TRIALS[3]], "replicates": 3}}},
     "robustness": {"dynamic": {"robustness": {"trials": [TRIALS[0], TRIALS[3]], "replicates": 4}}},
     "both protocols": {"dynamic": {"protocols": ["paper", "holdout"]}},
 }

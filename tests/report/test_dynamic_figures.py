@@ -256,6 +256,28 @@ def test_augmentation_is_published_only(synthesise: Synthesise, read_tables: Rea
     ]
 
 
+def test_augmentation_table_stands_beside_the_published_and_leaves_other_times_alone(
+    synthesise: Synthesise, read_tables: ReadTables
+) -> None:
+    folder, written = report(synthesise, "comparison", "augmentation")
+    shown = read_tables(folder / "index.html")
+    rows = shown["dynamic-augmentation-paper"][1:]
+    assert [row[-4:] for row in rows] == [
+        ["90.65", "1,536", "91.88", "1,455"],
+        ["86.95", "820", "87.14", "885"],
+        ["89.03", "830", "90.13", "854"],
+    ]
+    augmented = [run for run in written if run.augmentation == "crop-flip"]
+    assert len(augmented) == 9
+    assert all("crop-flip" in run.id for run in augmented)
+    found = [100 * written[run].accuracy.best_validation for run in augmented if run.strategy.name == "full"]
+    mean, half_width = interval(found)
+    assert rows[0][3] == f"{mean:.2f} ± {half_width:.2f}"
+    assert (folder / "figures" / "dynamic-augmentation-paper.png").exists()
+    costs = {row[0].split(" |")[0]: row for row in shown["dynamic-comparison-cost-paper"][1:]}
+    assert costs["full pool"][8].startswith("100 %")
+
+
 def test_rows_that_differ_in_epochs_only_have_names_of_their_own(
     synthesise: Synthesise, read_tables: ReadTables
 ) -> None:

@@ -38,6 +38,7 @@ def make_run():
             "batch_size": 16,
             "learning_rate": 1e-3,
             "precision": "auto",
+            "augmentation": "none",
             "seed": 0,
         }
         return Run(**{**values, **changes})

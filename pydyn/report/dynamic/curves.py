@@ -99,8 +99,15 @@ def cost_drawing(results: StudyResults, rows: Sequence[Replicates], names: Seque
         return finish(f"dynamic-efficiency-{protocol}", caption, figure)
 
 
-def spread_drawing(results: StudyResults, rows: Sequence[Replicates], names: Sequence[str], protocol: str) -> Drawing:
-    """Figure 12: mean and standard deviation by epoch, all strategies in one panel."""
+def spread_drawing(
+    results: StudyResults,
+    rows: Sequence[Replicates],
+    names: Sequence[str],
+    protocol: str,
+    experiment: str = "robustness",
+    place: str = "figure 12",
+) -> Drawing:
+    """Figures 12 and 13: mean and standard deviation by epoch, all strategies in one panel."""
     with style():
         figure = Figure(figsize=(PAGE_WIDTH, 3.4))
         axis = figure.subplots()
@@ -112,17 +119,17 @@ def spread_drawing(results: StudyResults, rows: Sequence[Replicates], names: Seq
         axis.set_ylabel("validation accuracy, %")
         axis.legend(loc="lower right")
         caption = (
-            f"Validation accuracy by epoch, {PROTOCOLS[protocol]} (the papers' figure 12). "
+            f"Validation accuracy by epoch, {PROTOCOLS[protocol]} (the papers' {place}). "
             "Line: mean over the seeds; band: one standard deviation around it."
         )
-        return finish(f"dynamic-robustness-{protocol}", caption, figure)
+        return finish(f"dynamic-{experiment}-{protocol}", caption, figure)
 
 
 def _line(results: StudyResults, row: Replicates) -> dict[str, Any]:
     """A strategy has one line in all drawings."""
     known = dict.fromkeys(
         (result.run.strategy, result.run.epochs)
-        for experiment in ("comparison", "robustness")
+        for experiment in ("comparison", "robustness", "augmentation")
         for result in results.experiments.get(experiment, [])
     )
     return line_style(list(known).index((row.run.strategy, row.run.epochs)))

@@ -51,12 +51,12 @@ def row_names(rows: Sequence[Replicates]) -> list[str]:
 
 
 def full_pool(results: StudyResults, protocol: str) -> Replicates | None:
-    """The Runs on the full pool that times are related to: those of most epochs, of most replicates."""
+    """The Runs on the full pool, not augmented, that times are related to: those of most epochs, of most replicates."""
     candidates = [
         row
         for experiment in results.experiments
         for row in results.replicates(experiment, protocol)
-        if isinstance(row.run.strategy, Full)
+        if isinstance(row.run.strategy, Full) and row.run.augmentation == "none"
     ]
     return max(candidates, key=lambda row: (row.run.epochs, len(row.results)), default=None)
 

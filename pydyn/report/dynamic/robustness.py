@@ -1,4 +1,4 @@
-"""Experiments 3 and 4: replicates (figure 12) and augmentation (table 5, figure 13)."""
+"""Experiment 3: replicates (figure 12)."""
 
 from typing import Any
 
@@ -10,7 +10,6 @@ from pydyn.report.dynamic.curves import spread_drawing
 from pydyn.report.dynamic.matching import compared_papers, counterparts
 from pydyn.report.dynamic.names import PROTOCOLS, row_names
 from pydyn.report.dynamic.notes import INTERVALS, conditions, match_note, network_note
-from pydyn.report.published import PAPERS
 from pydyn.report.results import StudyResults, accuracy_percent
 from pydyn.report.tables import (
     NONE,
@@ -21,7 +20,6 @@ from pydyn.report.tables import (
     listing,
     missing,
     number,
-    seconds,
     spread,
     with_interval,
 )
@@ -88,34 +86,3 @@ def _table(results: StudyResults, protocol: str) -> Table:
         f"{PROTOCOLS[protocol]}, and the accuracy that the protocol reports. {INTERVALS} {conditions(rows)}{there}"
     )
     return listing(f"dynamic-robustness-{protocol}", caption, pd.DataFrame(records), columns)
-
-
-def augmentation_blocks() -> list[Block]:
-    """The published figures of an experiment that is not run."""
-    rows = {"full pool": (1.0, False), "fixed half": (0.5, False), "dynamic half": (0.5, True)}
-    records: list[dict[str, Any]] = []
-    for name, (part, dynamic) in rows.items():
-        record: dict[str, Any] = {"strategy": name, "n": 0}
-        for paper in PAPERS:
-            figure = published.comparison(paper, part, augmentation=True, dynamic=dynamic)[0]
-            record[f"published_{paper}_accuracy_percent"] = figure.accuracy_percent
-            record[f"published_{paper}_seconds_gtx1070"] = figure.seconds
-        records.append(record)
-    columns = {
-        "strategy, with augmentation": lambda row: label(row.strategy),
-        "measured": lambda row: missing(),
-        "paper a": lambda row: Cell(number(row.published_a_accuracy_percent, 2)),
-        "paper b": lambda row: Cell(number(row.published_b_accuracy_percent, 2)),
-        "paper\u00a0a,\u00a0s": lambda row: Cell(seconds(row.published_a_seconds_gtx1070)),
-        "paper\u00a0b,\u00a0s": lambda row: Cell(seconds(row.published_b_seconds_gtx1070)),
-    }
-    caption = (
-        f"Accuracy in percent and seconds with augmentation, as published: {published.DATASET}, {published.DEVICE}, "
-        "20 replicates."
-    )
-    return [
-        Paragraph(
-            "Table 5 and figure 13 of the papers: training with augmented images. This report holds no such Runs."
-        ),
-        listing("dynamic-augmentation", caption, pd.DataFrame(records), columns),
-    ]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from pydyn.report.blocks import Facts, Paragraph, Section, StudyReport
-from pydyn.report.dynamic import comparison, grid, robustness
+from pydyn.report.dynamic import augmentation, comparison, grid, robustness
 from pydyn.report.dynamic.differences import NO_CLAIM, in_words, paired, sentences
 from pydyn.report.dynamic.names import PROTOCOLS, row_names
 from pydyn.report.dynamic.notes import caveats
@@ -29,7 +29,7 @@ def report(results: StudyResults) -> StudyReport:
         )
     if "robustness" in results.experiments:
         sections.append(Section("dynamic-robustness", "Experiment 3: replicates", robustness.blocks(results)))
-    sections.append(Section("dynamic-augmentation", "Experiment 4: augmentation", robustness.augmentation_blocks()))
+    sections.append(Section("dynamic-augmentation", "Experiment 4: augmentation", augmentation.blocks(results)))
     return StudyReport("Dynamic Training", _facts(results), list(_findings(results)), list(caveats(results)), sections)
 
 

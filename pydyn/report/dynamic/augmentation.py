@@ -1,0 +1,138 @@
+"""Experiment 4: strategies on augmented images (table 5, figure 13)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from pydyn.report import published
+from pydyn.report.blocks import Block, Heading, Paragraph
+from pydyn.report.dynamic.curves import spread_drawing
+from pydyn.report.dynamic.matching import compared_papers
+from pydyn.report.dynamic.names import PROTOCOLS, is_share, row_names
+from pydyn.report.dynamic.notes import INTERVALS, conditions, network_note
+from pydyn.report.published import PAPERS, Figure, Paper
+from pydyn.report.results import Replicates, StudyResults, accuracy_percent, last_accuracy_percent, total_seconds
+from pydyn.report.tables import (
+    NONE,
+    Cell,
+    Table,
+    capitalised,
+    label,
+    listing,
+    missing,
+    number,
+    seconds,
+    spread,
+    with_interval,
+)
+from pydyn.selection.controls import Fixed, Full
+from pydyn.selection.dynamic import Dynamic
+
+PUBLISHED = f"{published.DATASET}, {published.DEVICE}, 20 replicates"
+
+
+def blocks(results: StudyResults) -> list[Block]:
+    """A table and a drawing for each protocol; the published figures alone where nothing was run."""
+    if not results.experiments.get("augmentation"):
+        return [
+            Paragraph(
+                "Table 5 and figure 13 of the papers: training with augmented images. This report holds no such Runs."
+            ),
+            _published_table(),
+        ]
+    found: list[Block] = [
+        Paragraph(
+            "Training with augmented images (table 5 and figure 13 of the papers): a random crop of the image with 4 black "
+            "pixels around it, mirrored or not, drawn anew for each image and epoch. The papers name no recipe, no epochs "
+            f"and no scheme; their figures stand beside the same share of the pool. {network_note(results)}"
+        )
+    ]
+    for protocol in dict.fromkeys(result.run.protocol for result in results.experiments["augmentation"]):
+        rows = results.replicates("augmentation", protocol)
+        found += [Heading(capitalised(PROTOCOLS[protocol])), _table(results, rows, protocol)]
+        drawing = spread_drawing(results, rows, row_names(rows), protocol, "augmentation", "figure 13")
+        found.append(drawing)
+    return found
+
+
+def _counterpart(paper: Paper, row: Replicates) -> Figure | None:
+    strategy, half = row.run.strategy, is_share(row.n_subset, row.n_pool, 0.5)
+    if isinstance(strategy, Full):
+        return published.comparison(paper, 1.0, augmentation=True, dynamic=False)[0]
+    if isinstance(strategy, Fixed) and half:
+        return published.comparison(paper, 0.5, augmentation=True, dynamic=False)[0]
+    if isinstance(strategy, Dynamic) and half and strategy.replacements == "uniform":
+        return published.comparison(paper, 0.5, augmentation=True, dynamic=True)[0]
+    return None
+
+
+def _table(results: StudyResults, rows: list[Replicates], protocol: str) -> Table:
+    assert results.config.dynamic is not None
+    papers = compared_papers(results.config.dynamic)
+    records = []
+    for row, name in zip(rows, row_names(rows), strict=True):
+        record: dict[str, Any] = {
+            "strategy": name,
+            "setting": row.run.setting,
+            "epochs": row.run.epochs,
+            "n": len(row.results),
+        }
+        record |= spread("accuracy_percent", row.estimate(accuracy_percent))
+        record |= spread("accuracy_at_last_epoch_percent", row.estimate(last_accuracy_percent))
+        record |= spread("seconds_total", row.estimate(total_seconds))
+        for paper in papers:
+            figure = _counterpart(paper, row)
+            record[f"published_{paper}_accuracy_percent"] = figure.accuracy_percent if figure else None
+            record[f"published_{paper}_seconds_gtx1070"] = figure.seconds if figure else None
+        records.append(record)
+    columns: dict[str, Callable[[Any], Cell]] = {
+        "strategy, with augmentation": lambda row: label(row.strategy),
+        "epochs": lambda row: Cell(number(row.epochs)),
+        "n": lambda row: Cell(number(row.n)),
+        "measured": lambda row: Cell(with_interval(row.accuracy_percent_mean, row.accuracy_percent_half_width_95, 2)),
+        "at last epoch": lambda row: Cell(
+            with_interval(row.accuracy_at_last_epoch_percent_mean, row.accuracy_at_last_epoch_percent_half_width_95, 2)
+        ),
+        "seconds": lambda row: Cell(seconds(row.seconds_total_mean, row.seconds_total_half_width_95)),
+    }
+    for paper in papers:
+        columns |= _published_columns(paper)
+    caption = (
+        f"Accuracy in percent and seconds with augmentation, {PROTOCOLS[protocol]}. {INTERVALS} {conditions(rows)}"
+        f"{f' Published: {PUBLISHED}.' if papers else ''}"
+    )
+    return listing(f"dynamic-augmentation-{protocol}", caption, pd.DataFrame(records), columns)
+
+
+def _published_table() -> Table:
+    rows = {"full pool": (1.0, False), "fixed half": (0.5, False), "dynamic half": (0.5, True)}
+    records: list[dict[str, Any]] = []
+    for name, (part, dynamic) in rows.items():
+        record: dict[str, Any] = {"strategy": name, "n": 0}
+        for paper in PAPERS:
+            figure = published.comparison(paper, part, augmentation=True, dynamic=dynamic)[0]
+            record[f"published_{paper}_accuracy_percent"] = figure.accuracy_percent
+            record[f"published_{paper}_seconds_gtx1070"] = figure.seconds
+        records.append(record)
+    columns: dict[str, Callable[[Any], Cell]] = {
+        "strategy, with augmentation": lambda row: label(row.strategy),
+        "measured": lambda row: missing(),
+    }
+    both = [_published_columns(paper) for paper in PAPERS]
+    for position in (0, 1):
+        for of_paper in both:
+            columns |= dict([list(of_paper.items())[position]])
+    caption = f"Accuracy in percent and seconds with augmentation, as published: {PUBLISHED}."
+    return listing("dynamic-augmentation", caption, pd.DataFrame(records), columns)
+
+
+def _published_columns(paper: Paper) -> dict[str, Callable[[Any], Cell]]:
+    def cell(row: Any, name: str, shown: Callable[[float], str]) -> Cell:
+        value = getattr(row, f"published_{paper}_{name}")
+        return missing(NONE) if pd.isna(value) else Cell(shown(value))
+
+    return {
+        f"paper {paper}": lambda row: cell(row, "accuracy_percent", lambda value: number(value, 2)),
+        f"paper\u00a0{paper},\u00a0s": lambda row: cell(row, "seconds_gtx1070", seconds),
+    }
