@@ -1,15 +1,80 @@
 import re
 from pathlib import Path
 
+import pytest
 import torch
 
 README = Path(__file__).parents[1] / "README.md"
 
 
-def test_the_example_of_the_operations_runs_as_it_stands():
-    (example,) = (
-        block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if "import ops" in block
+def blocks(mark):
+    return [block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if mark in block]
+
+
+def test_the_samplers_examples_run_as_they_stand_and_train_what_the_strategy_chose():
+    # Here and not above: it takes seconds to import, and only this needs it.
+    import lightning
+
+    plain, in_lightning = blocks("DynamicSubsetSampler")[0], blocks("import lightning")[0]
+    assert max(len(block.strip().splitlines()) for block in (plain, in_lightning)) < 15
+
+    class Model(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(1, 2)
+
+        def training_step(self, batch, _):
+            trained[-1] += batch[0].flatten().tolist()
+            return torch.nn.functional.cross_entropy(self.layer(batch[0]), batch[1])
+
+        def validation_step(self, batch, _):
+            self.log("accuracy", 0.5)
+
+        def on_validation_epoch_end(self):
+            trained.append([])
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    dataset = torch.utils.data.TensorDataset(torch.arange(40.0)[:, None], torch.arange(40) % 2)
+    accuracies = iter([0.1, 0.5, 0.5, 0.5])
+    seen = []
+    names = {
+        "dataset": dataset,
+        "epochs": 4,
+        "train_step": lambda images, labels: seen.append(len(images)),
+        "evaluate": lambda: next(accuracies),
+    }
+    exec(plain, names)
+    assert seen == [20] * 4
+
+    trained = [[]]
+    names["model"], names["validation_loader"] = Model(), torch.utils.data.DataLoader(dataset, 40)
+    Trainer = lightning.Trainer
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    names["sampler"] = sampler = names["DynamicSubsetSampler"](
+        names["Dynamic"](alpha=0.5, beta=0.7), 40, epochs=4, seed=1
     )
+    names["loader"] = torch.utils.data.DataLoader(dataset, 8, sampler=sampler)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lightning, "Trainer", lambda **given: Trainer(**given, **quiet, accelerator="cpu"))
+        exec(in_lightning, names)
+    epochs = [sorted(int(image) for image in epoch) for epoch in trained if epoch]
+    expected = names["DynamicSubsetSampler"](names["Dynamic"](alpha=0.5, beta=0.7), 40, epochs=4, seed=1)
+    assert len(epochs) == 4
+    for epoch in epochs:
+        assert epoch == sorted(expected)
+        expected.update(accuracy=0.5)
+    assert epochs[0] == epochs[1] != epochs[2] != epochs[3]
+
+
+def test_the_example_of_the_operations_runs_as_it_stands():
+    (example,) = blocks("import ops")
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8 * 8 * 3, 5))
     names = {
         "images": torch.randint(0, 256, (50, 8, 8, 3), dtype=torch.uint8),
