@@ -247,6 +247,21 @@ def test_robustness_table(synthesise: Synthesise, read_tables: ReadTables) -> No
     assert [cells[-1] for cells in shown] == ["–", "85.20 | figure 12, 80 epochs"]
 
 
+def test_every_strategy_is_set_against_every_control_once(synthesise: Synthesise) -> None:
+    names = ["full", "fixed", "fresh", "infobatch", "dynamic"]
+    trials = [{"strategy": {"name": name}} for name in names] + [{"strategy": {"name": "full"}, "epochs": 4}]
+    folder, written = report(synthesise, {"dynamic": {"comparison": {"trials": trials, "replicates": 3}}})
+    found = table(folder, "dynamic-comparison-differences-paper")
+    pairs = {frozenset(pair) for pair in zip(found.strategy, found.against, strict=True)}
+    assert len(found) == len(pairs) == 6 * 5 // 2
+    assert not found.against.str.startswith("dynamic").any()
+    fresh = {run.seed: run for run in written if run.strategy.name == "fresh"}
+    dynamic = {run.seed: run for run in written if run.strategy.name == "dynamic"}
+    row = found[found.strategy.str.startswith("dynamic") & found.against.str.contains("RS2")].iloc[0]
+    accuracy = {run: 100 * written[run].accuracy.best_validation for run in written}
+    assert row.difference_points == pytest.approx(np.mean([accuracy[dynamic[s]] - accuracy[fresh[s]] for s in fresh]))
+
+
 def test_augmentation_is_published_only(synthesise: Synthesise, read_tables: ReadTables) -> None:
     folder, _ = report(synthesise, "single comparison")
     assert read_tables(folder / "index.html")["dynamic-augmentation"][1:] == [

@@ -12,25 +12,37 @@ from pydyn.report.statistics import Estimate, paired_difference
 from pydyn.report.tables import Cell, Table, capitalised, label, listing, missing, number, share, time_share
 from pydyn.selection.controls import Fixed, Full
 from pydyn.selection.dynamic import Dynamic
+from pydyn.selection.fresh import Fresh
+from pydyn.selection.infobatch import InfoBatch
 
 NO_CLAIM = "n = 1 for each: no interval, no claim"
+
+# What Dynamic Training has to beat, the plainest first.
+CONTROLS = (Full, Fixed, Fresh, InfoBatch)
 
 images_trained = attrgetter("images_trained")
 
 
 def difference_frame(rows: Sequence[Replicates], names: Sequence[str]) -> pd.DataFrame:
-    """Accuracy of every strategy less that of the full pool and of fixed subsets, paired by seed."""
+    """Accuracy of every strategy less that of each control, paired by seed."""
     records = []
-    for reference, reference_name in zip(rows, names, strict=True):
-        if not isinstance(reference.run.strategy, Full | Fixed):
+    ranks = [_rank(row, position) for position, row in enumerate(rows)]
+    for reference, reference_name, reference_rank in zip(rows, names, ranks, strict=True):
+        if reference_rank is None:
             continue
-        for row, name in zip(rows, names, strict=True):
-            difference = paired(row, reference)
-            # Full less fixed says the same as fixed less full.
-            twice = isinstance(row.run.strategy, Full) and isinstance(reference.run.strategy, Fixed)
-            if row is not reference and not twice and difference:
+        for row, name, rank in zip(rows, names, ranks, strict=True):
+            # Of two controls one difference says it: full less fixed is fixed less full with the other sign.
+            if rank is not None and rank <= reference_rank:
+                continue
+            if difference := paired(row, reference):
                 records.append({"strategy": name, "against": reference_name} | _columns(difference))
     return pd.DataFrame(records)
+
+
+def _rank(row: Replicates, position: int) -> tuple[int, int] | None:
+    """Where a control stands among the controls; None for what is compared with them."""
+    kind = next((rank for rank, kind in enumerate(CONTROLS) if isinstance(row.run.strategy, kind)), None)
+    return None if kind is None else (kind, position)
 
 
 def paired(row: Replicates, reference: Replicates) -> Estimate | None:
@@ -74,9 +86,9 @@ def difference_table(frame: pd.DataFrame, protocol: str) -> Table:
 
 
 def sentences(rows: Sequence[Replicates], names: Sequence[str]) -> Iterator[str]:
-    """Every dynamic strategy against the full pool and fixed subsets."""
+    """Every dynamic strategy against the full pool, fixed subsets and fresh ones."""
     references = [
-        (row, name) for row, name in zip(rows, names, strict=True) if isinstance(row.run.strategy, Full | Fixed)
+        (row, name) for row, name in zip(rows, names, strict=True) if isinstance(row.run.strategy, Full | Fixed | Fresh)
     ]
     for row, name in zip(rows, names, strict=True):
         if isinstance(row.run.strategy, Dynamic):
