@@ -1,0 +1,30 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "benchmarks.training", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_prints_speeds_and_writes_a_row_for_each_rival(tmp_path):
+    pytest.importorskip("torchvision")
+    done = run("--images", 32, "--rounds", 1, "--threads", 1, "--json", tmp_path / "rows.json")
+    assert done.returncode == 0, done.stderr
+    assert "selection takes" in done.stdout
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert [row["rival"] for row in rows] == ["textbook", "airbench"]
+    for row in rows:
+        assert row["ratio"] == pytest.approx(row["rival_seconds"] / row["ours_seconds"])
+
+
+def test_wrong_arguments_are_refused_in_a_line():
+    done = run("--rounds", 0)
+    assert done.returncode == 2
+    assert "--images, --rounds and --threads are at least 1" in done.stderr.splitlines()[-1]
