@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pydyn.cli import main
+from pydyn.errors import Stopped
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -68,3 +71,14 @@ def test_help_is_quick_to_load_and_names_every_verb():
     code = "import sys; from pydyn.cli import cli; assert not {'torch', 'numpy', 'yaml'} & set(sys.modules); print(*cli.commands)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) == {"check", "prepare", "train", "report", "doctor", "reproduce", "schema"}
+
+
+def test_work_that_was_asked_to_stop_ends_with_try_again(monkeypatch, capsys):
+    def stopped(**_):
+        raise Stopped("run: saved")
+
+    monkeypatch.setattr("pydyn.cli.cli", stopped)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 75
+    assert "run: saved" in capsys.readouterr().err

@@ -73,7 +73,7 @@ class ResidentImages:
         Args:
             index: as for `batch`.
             seed: with the epoch and an image's index it decides what that image gets, whatever the batch.
-            epoch: from 0.
+            epoch: any number that is another one in each epoch.
 
         Returns:
             As `batch`.

@@ -1,6 +1,6 @@
 """Cross-entropy in which ambiguous samples count for more, with its gradient in the same pass."""
 
-from typing import Literal, NamedTuple, cast, overload
+from typing import Any, Literal, NamedTuple, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -215,21 +215,8 @@ class AmbiguityCrossEntropy(nn.Module):
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 
-def _fake(
-    logits: Tensor,
-    target: Tensor,
-    index: Tensor | None,
-    class_weight: Tensor | None,
-    strengths: Tensor | None,
-    powers: Tensor | None,
-    strength: float,
-    power: float,
-    threshold: float | None,
-    label_smoothing: float,
-    ignore_index: int,
-    reduction: int,
-    with_gradient: bool,
-) -> tuple[Tensor, ...]:
+def _fake(logits: Tensor, target: Tensor, *options: Any) -> tuple[Tensor, ...]:
+    reduction, with_gradient = options[-2:]
     computing = torch.float64 if logits.dtype == torch.float64 else torch.float32
     models, rows = logits.shape[:-2], logits.shape[:-1]
     return (

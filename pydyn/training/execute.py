@@ -17,7 +17,7 @@ from tqdm import tqdm
 from pydyn.data.batches import ResidentImages
 from pydyn.data.progress import SECONDS_BETWEEN_LINES
 from pydyn.data.store import ImageStore
-from pydyn.errors import DataError, RunError
+from pydyn.errors import DataError, RunError, Stopped
 from pydyn.files import whole_or_absent, write_text
 from pydyn.ops.extension import EXTENSION
 from pydyn.provenance import training_digest, versions
@@ -40,7 +40,7 @@ def execute(runs: Sequence[Run], results: Path, store_path: Path, device: Device
         store_path: of the data set's image store.
         device: to train on.
         log: takes a line of progress.
-        stop: asked after each epoch whether to save and leave.
+        stop: asked before each Run and after each epoch whether to save and leave.
 
     Raises:
         Stopped: `stop` said so; the same call goes on from there.
@@ -55,6 +55,8 @@ def execute(runs: Sequence[Run], results: Path, store_path: Path, device: Device
             )
         images = ResidentImages.from_store(store, device.torch)
         for run in runs:
+            if stop():  # it came in the last epoch of the Run before, or while the images were read
+                raise Stopped(f"{run.id}: asked to stop before it went on; the same command does")
             directory = run.directory(results)
             with _only_one(directory, log):
                 _complete(run, directory, results, store, images, device, log, stop)

@@ -181,7 +181,7 @@ def test_twenty_kills_at_random_points_change_nothing(tmp_path, store, make_run)
 def test_asked_to_stop_a_run_saves_and_the_next_call_goes_on(tmp_path, store, cpu, make_run, monkeypatch):
     run = make_run(epochs=5)
     execute([run], tmp_path / "whole", store, cpu, silent)
-    asked = iter([False, True])
+    asked = iter([False, False, True])  # before the Run, after its first epoch, after its second
     with pytest.raises(Stopped, match="saved after epoch 2 of 5") as stopped:
         execute([run], tmp_path / "cut", store, cpu, silent, lambda: next(asked))
     assert stopped.value.status == 75
@@ -192,6 +192,15 @@ def test_asked_to_stop_a_run_saves_and_the_next_call_goes_on(tmp_path, store, cp
     assert rows_without_seconds(run.directory(tmp_path / "whole")) == rows_without_seconds(
         run.directory(tmp_path / "cut")
     )
+
+
+def test_asked_to_stop_in_the_last_epoch_of_a_run_the_next_one_is_not_begun(tmp_path, store, cpu, make_run):
+    runs = [make_run(epochs=1), make_run(epochs=1, seed=1)]
+    asked = iter([False, False, True])  # before the first Run, after its only epoch, before the second Run
+    with pytest.raises(Stopped, match="seed1: asked to stop"):
+        execute(runs, tmp_path, store, cpu, silent, lambda: next(asked))
+    assert runs[0].is_complete(tmp_path)
+    assert not runs[1].directory(tmp_path).exists()
 
 
 def test_sigterm_is_remembered_within_its_context_only():
@@ -207,7 +216,7 @@ def test_sigterm_is_remembered_within_its_context_only():
 def test_every_strategy_trains_and_is_resumed_alike(tmp_path, store, cpu, make_run, strategy):
     run = make_run(epochs=4, strategy=strategy)
     execute([run], tmp_path / "whole", store, cpu, silent)
-    asked = iter([False, True])
+    asked = iter([False, False, True])  # before the Run, after its first epoch, after its second
     with pytest.raises(Stopped):
         execute([run], tmp_path / "cut", store, cpu, silent, lambda: next(asked))
     execute([run], tmp_path / "cut", store, cpu, silent)

@@ -79,7 +79,8 @@ def _frame(
             "strategy": name,
             "setting": row.run.setting,
             "epochs": row.run.epochs,
-            "images": row.n_subset,
+            # On average: InfoBatch trains on more or less of the pool from epoch to epoch.
+            "images": row.estimate(images_trained).mean / row.run.epochs,
             "pool": row.n_pool,
             "n": len(row.results),
         }
@@ -127,7 +128,7 @@ def _accuracy_table(
     papers = compared_papers(results.config.dynamic)
     columns = {
         "strategy": lambda row: label(row.strategy),
-        "images": lambda row: Cell(number(row.images)),
+        "images an epoch": lambda row: Cell(number(row.images)),
         "epochs": lambda row: Cell(number(row.epochs)),
         "n": lambda row: Cell(number(row.n)),
         reported: lambda row: Cell(with_interval(row.accuracy_percent_mean, row.accuracy_percent_half_width_95, 2)),
