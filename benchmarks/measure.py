@@ -6,7 +6,6 @@ brings its own data back into the caches that the one before has used. Compilati
 call at a time, each after the caches were filled with something else.
 """
 
-import ctypes
 import json
 import os
 import statistics
@@ -41,19 +40,6 @@ class Row:
     """Share of the physical limit that ours reaches: time of a copy that moves the same bytes / ours."""
     bytes: int | None
     rounds: int
-
-
-def keep_memory() -> None:
-    """Have the C library keep what is freed, as torch's allocator on CUDA does.
-
-    Else it returns a batch's memory to the system, or not, depending on what else was allocated before, and page faults, of
-    which every rival then has its own number, take more time than the op.
-    """
-    m_trim_threshold, m_mmap_max, never = -1, -4, 2**31 - 1
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(m_mmap_max, 0)
-        libc.mallopt(m_trim_threshold, never)
 
 
 def device_name(device: torch.device) -> str:

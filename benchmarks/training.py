@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.measure import Row, device_name, keep_memory, timed, write_json
+from benchmarks.measure import Row, device_name, timed, write_json
 from benchmarks.rivals import PADDING, CachedBatch, draw
 from pydyn.data.batches import ResidentImages
 from pydyn.models import cnn
 from pydyn.selection.dynamic import Dynamic
 from pydyn.studies.run import Run
-from pydyn.training.device import resolve_precision
+from pydyn.training.device import keep_memory, resolve_precision
 from pydyn.training.loop import Parts, Training
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)

@@ -14,7 +14,7 @@ from pydyn.selection.registry import from_dict
 from pydyn.selection.strategy import Parameters
 
 # What a complete Run leaves in its directory.
-COMPLETE = ("summary.json", "history.csv", "weights.safetensors")
+COMPLETE = ("summary.json", "history.csv", "weights.safetensors", "times_trained.npy")
 
 # What the papers use: not spelled out in a Run's id.
 PUBLISHED_BATCH_SIZE = 512

@@ -1,5 +1,6 @@
 """Where a training runs, and in which precision."""
 
+import ctypes
 import os
 from dataclasses import dataclass
 
@@ -34,11 +35,25 @@ def open_device(wanted: str, threads: int) -> Device:
         raise RunError(f"threads = {threads}: this process may use {cores} cores; lower `threads`")
     torch.set_num_threads(threads)
     if wanted == "cpu" or not torch.cuda.is_available():
+        keep_memory()
         return Device(torch.device("cpu"), f"CPU, {torch.backends.cpu.get_cpu_capability()}", threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
     return Device(torch.device("cuda"), torch.cuda.get_device_name(), threads)
+
+
+def keep_memory() -> None:
+    """Have the C library keep what this process frees, as torch's allocator on CUDA does.
+
+    Else it returns a batch's memory to the system, or not, depending on what else was allocated before, and takes it again page
+    by page for the next batch. Measured with cnn_a on two cores, batch 64: 5 % of an epoch.
+    """
+    m_trim_threshold, m_mmap_max, never = -1, -4, 2**31 - 1
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # glibc's
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, never)
 
 
 def resolve_precision(wanted: str, device: torch.device) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from tqdm import tqdm
@@ -98,6 +99,8 @@ def _complete(
         # One key: safetensors writes several in an order that changes from process to process.
         origin = json.dumps({"run": run.id, "epoch": trained.best_epoch})
         save_file(trained.weights, temporary, metadata={"pydyn": origin})
+    with whole_or_absent(directory / "times_trained.npy") as temporary, temporary.open("wb") as file:
+        np.save(file, trained.times_trained, allow_pickle=False)
     summary = _summarise(run, trained, parts, fingerprint, code, store.digest, device, precision)
     write_summary(summary_path, summary)
     (directory / "checkpoint.pt").unlink(missing_ok=True)

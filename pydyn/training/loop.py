@@ -64,6 +64,8 @@ class Trained:
     best_epoch: int
     test_at_last: float | None
     test_at_best: float | None
+    times_trained: NDArray[np.int32]
+    """How often each image of the pool was trained on."""
     resamplings: dict[str, int]
     n_parameters: int
     sittings: int
@@ -88,7 +90,7 @@ class Training:
         self.network: nn.Module = network.to(images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.Adam(self.network.parameters(), run.learning_rate, fused=True)
         self.strategy = run.strategy.build(len(parts.pool), numpy_generator(run.seed, "selection"), run.epochs)
-        self.seen = np.zeros(len(parts.pool), dtype=bool)
+        self.times_trained = np.zeros(len(parts.pool), dtype=np.int32)
         self.epoch = 0
         self.images_trained = 0
         self.best_epoch = 0
@@ -102,7 +104,7 @@ class Training:
         self.epoch += 1
         start = time.perf_counter()
         subset = self.strategy.subset()
-        self.seen[subset] = True
+        self.times_trained[subset] += 1  # a subset holds no image twice
         self.images_trained += len(subset)
         selected = time.perf_counter()
         train_loss, train_accuracy, scores = self._train(subset)
@@ -126,7 +128,7 @@ class Training:
             validation_accuracy=validation_accuracy,
             subset_size=len(subset),
             images_trained=self.images_trained,
-            unique_images=int(self.seen.sum()),
+            unique_images=int(np.count_nonzero(self.times_trained)),
             resampling=resampling.kind,
             replaced=resampling.replaced,
             beta=resampling.beta,
@@ -198,7 +200,7 @@ class Training:
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "strategy": self.strategy.state_dict(),
-            "seen": self.seen,
+            "times_trained": self.times_trained,
             "best_weights": self.best_weights,
             **{name: getattr(self, name) for name in _COUNTERS},
         }
@@ -208,7 +210,7 @@ class Training:
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.strategy.load_state_dict(tensors_to_arrays(state["strategy"]))
-        self.seen = tensors_to_arrays(state["seen"])
+        self.times_trained = tensors_to_arrays(state["times_trained"])
         self.best_weights = state["best_weights"]
         for name in _COUNTERS:
             setattr(self, name, state[name])
@@ -280,6 +282,7 @@ def _finish(training: Training, rows: list[Epoch]) -> Trained:
         history=rows,
         weights=training.best_weights,
         best_epoch=training.best_epoch,
+        times_trained=training.times_trained,
         test_at_last=test_at_last,
         test_at_best=test_at_best,
         resamplings=training.resamplings,

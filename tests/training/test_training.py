@@ -249,7 +249,7 @@ def test_a_checkpoint_of_another_machine_is_not_gone_on_from(tmp_path, store, cp
     assert read_summary(run.directory(tmp_path) / "summary.json").sittings == 1
 
 
-@pytest.mark.parametrize("name", ["history.csv", "weights.safetensors"])
+@pytest.mark.parametrize("name", ["history.csv", "weights.safetensors", "times_trained.npy"])
 def test_a_run_that_lost_a_file_is_trained_again(tmp_path, store, cpu, make_run, name):
     run = make_run(epochs=1)
     execute([run], tmp_path, store, cpu, silent)
