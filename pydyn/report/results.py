@@ -75,6 +75,8 @@ class Result:
     run: Run
     summary: Summary
     history: tuple[Epoch, ...]
+    times_trained: NDArray[np.int32]
+    """How often each image of the pool was trained on."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,11 @@ class Replicates:
     def by_seed(self, value: Value) -> dict[int, float]:
         """For pairs with other replicates."""
         return {result.run.seed: value(result.summary) for result in self.results}
+
+    @property
+    def times_trained(self) -> NDArray[np.int32]:
+        """How often each image was trained on: one row per replicate, one column per image of the pool."""
+        return np.stack([result.times_trained for result in self.results])
 
     def curves(self, value: Callable[[Epoch], float]) -> NDArray[np.float64]:
         """One row per replicate, one column per epoch."""
@@ -214,4 +221,10 @@ def _read_run(run: Run, results: Path, data: DataFacts) -> Result:
         raise RunError(f"Run {run.id}: its history has {len(history)} epochs instead of {run.epochs}; {what_to_do}")
     if summary.data != data.digest:
         raise RunError(f"Run {run.id} was trained on other images than {data.name}.h5 holds now; {what_to_do}")
-    return Result(run, summary, history)
+    try:
+        times_trained = np.load(directory / "times_trained.npy", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise RunError(f"Run {run.id} cannot be read: times_trained.npy ({error}); {what_to_do}") from None
+    if times_trained.shape != (summary.n_pool,) or times_trained.sum() != summary.images_trained:
+        raise RunError(f"Run {run.id}: times_trained.npy and summary.json contradict each other; {what_to_do}")
+    return Result(run, summary, history, times_trained)

@@ -8,6 +8,8 @@ import pandas as pd
 
 from pydyn.report import published
 from pydyn.report.blocks import Block, Heading, Paragraph
+from pydyn.report.dynamic import times_trained
+from pydyn.report.dynamic.budgets import budget_frame, budget_table
 from pydyn.report.dynamic.curves import cost_drawing, epoch_drawing
 from pydyn.report.dynamic.differences import difference_frame, difference_table, images_trained
 from pydyn.report.dynamic.matching import Counterpart, compared_papers, counterparts
@@ -27,6 +29,7 @@ from pydyn.report.tables import (
     missing,
     number,
     seconds,
+    share,
     spread,
     time_share,
     with_interval,
@@ -58,7 +61,11 @@ def blocks(results: StudyResults) -> list[Block]:
         differences = difference_frame(rows, names)
         if len(differences):
             found.append(difference_table(differences, protocol))
+        budgets = budget_frame(rows, names)
+        if len(budgets):
+            found.append(budget_table(budgets, protocol))
         found += [epoch_drawing(rows, names, protocol), cost_drawing(results, rows, names, protocol)]
+        found += times_trained.blocks(results, rows, names, protocol)
     return found
 
 
@@ -82,6 +89,7 @@ def _frame(
             # On average: InfoBatch trains on more or less of the pool from epoch to epoch.
             "images": row.estimate(images_trained).mean / row.run.epochs,
             "pool": row.n_pool,
+            "share_of_pool_trained": row.estimate(images_trained).mean / (row.run.epochs * row.n_pool),
             "n": len(row.results),
         }
         record |= spread("accuracy_percent", row.estimate(accuracy_percent))
@@ -184,6 +192,7 @@ def _cost_table(results: StudyResults, frame: pd.DataFrame, protocol: str) -> Ta
     columns = {
         "strategy": lambda row: label(row.strategy, f"n = {row.n}"),
         "images trained": counted("images_trained", 0),
+        "saved": lambda row: Cell(share(1 - row.share_of_pool_trained)),
         "unique images": counted("unique_images", 0),
         "resam\u00adplings": counted("resamplings", 1),
         "train\u00a0s": timed("train"),
@@ -200,7 +209,8 @@ def _cost_table(results: StudyResults, frame: pd.DataFrame, protocol: str) -> Ta
     )
     caption = (
         f"Cost of a Run, {PROTOCOLS[protocol]}: means, below them the half-width of the 95 % interval where replicates "
-        f"vary, and the share of the full pool's time{full}. Seconds are wall time: a machine shared with other work "
+        f"vary, and the share of the full pool's time{full}. Saved: the share of images that were not trained, of the whole "
+        f"pool in every epoch; InfoBatch saves what its losses let it. Seconds are wall time: a machine shared with other work "
         f"makes them longer.{there}"
     )
     kept = [c for c in frame.columns if "accuracy" not in c]

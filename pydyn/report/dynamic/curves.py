@@ -78,7 +78,7 @@ def cost_drawing(results: StudyResults, rows: Sequence[Replicates], names: Seque
         by_images, by_seconds = figure.subplots(1, 2, sharey=True)
         for row, name in zip(rows, names, strict=True):
             best = np.maximum.accumulate(row.curves(validation_accuracy), axis=1)
-            line = {**_line(results, row), "label": name}
+            line = {**line_of(results, row), "label": name}
             images = row.curves(lambda epoch: epoch.images_trained).mean(axis=0)
             spent = row.curves(lambda epoch: epoch.seconds_train + epoch.seconds_evaluate + epoch.seconds_select)
             by_images.plot(images, best.mean(axis=0), **line)
@@ -113,7 +113,7 @@ def spread_drawing(
         axis = figure.subplots()
         for row, name in zip(rows, names, strict=True):
             epochs = np.arange(1, row.run.epochs + 1, dtype=np.float64)
-            mean_and_band(axis, epochs, row.curves(validation_accuracy), "std", **_line(results, row), label=name)
+            mean_and_band(axis, epochs, row.curves(validation_accuracy), "std", **line_of(results, row), label=name)
         frame_epochs(axis, max(row.run.epochs for row in rows))
         axis.set_xlabel("epoch")
         axis.set_ylabel("validation accuracy, %")
@@ -125,7 +125,7 @@ def spread_drawing(
         return finish(f"dynamic-{experiment}-{protocol}", caption, figure)
 
 
-def _line(results: StudyResults, row: Replicates) -> dict[str, Any]:
+def line_of(results: StudyResults, row: Replicates) -> dict[str, Any]:
     """A strategy has one line in all drawings."""
     known = dict.fromkeys(
         (result.run.strategy, result.run.epochs)

@@ -69,11 +69,7 @@ def difference_table(frame: pd.DataFrame, protocol: str) -> Table:
         "against": lambda row: label(row.against),
         "pairs": lambda row: Cell(number(row.pairs)),
         "difference, points": lambda row: Cell(number(row.difference_points, 2, sign=True)),
-        "95 % interval": lambda row: (
-            missing("no interval")
-            if pd.isna(row.interval_low)
-            else Cell(f"{number(row.interval_low, 2, sign=True)} to {number(row.interval_high, 2, sign=True)}")
-        ),
+        "95 % interval": lambda row: interval_cell(row.interval_low, row.interval_high),
         "verdict": lambda row: label(row.verdict),
     }
     caption = (
@@ -83,6 +79,13 @@ def difference_table(frame: pd.DataFrame, protocol: str) -> Table:
         "from which nothing follows."
     )
     return listing(f"dynamic-comparison-differences-{protocol}", caption, frame, columns)
+
+
+def interval_cell(low: float | None, high: float | None) -> Cell:
+    """Both ends of a difference's interval, or that there is none."""
+    if low is None or high is None or pd.isna(low):
+        return missing("no interval")
+    return Cell(f"{number(low, 2, sign=True)} to {number(high, 2, sign=True)}")
 
 
 def sentences(rows: Sequence[Replicates], names: Sequence[str]) -> Iterator[str]:

@@ -1,0 +1,113 @@
+"""Dynamic Training against its controls at equal cost: as many images trained, or as much time."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pydyn.report.dynamic.differences import CONTROLS, interval_cell
+from pydyn.report.dynamic.names import PROTOCOLS
+from pydyn.report.results import Replicates, Result
+from pydyn.report.statistics import estimate
+from pydyn.report.tables import Cell, Table, label, listing, number, seconds
+from pydyn.selection.dynamic import Dynamic
+from pydyn.training.history import Epoch
+
+Cost = Literal["images", "seconds"]
+
+
+def images_so_far(history: Sequence[Epoch]) -> NDArray[np.float64]:
+    """Images trained by the end of each epoch, repeats counted."""
+    return np.array([epoch.images_trained for epoch in history], dtype=np.float64)
+
+
+def seconds_so_far(history: Sequence[Epoch]) -> NDArray[np.float64]:
+    """Seconds of training, evaluation and selection by the end of each epoch."""
+    return np.cumsum([epoch.seconds_train + epoch.seconds_evaluate + epoch.seconds_select for epoch in history])
+
+
+COSTS: dict[Cost, Callable[[Sequence[Epoch]], NDArray[np.float64]]] = {
+    "images": images_so_far,
+    "seconds": seconds_so_far,
+}
+
+
+def budget_frame(rows: Sequence[Replicates], names: Sequence[str]) -> pd.DataFrame:
+    """For each dynamic strategy and each control: the difference of accuracy at equal images and at equal seconds."""
+    records = []
+    for row, name in zip(rows, names, strict=True):
+        if not isinstance(row.run.strategy, Dynamic):
+            continue
+        for control, against in zip(rows, names, strict=True):
+            if not isinstance(control.run.strategy, CONTROLS):
+                continue
+            pairs = _pairs(row, control)
+            if pairs:
+                records.append({"strategy": name, "against": against, "pairs": len(pairs)} | _columns(pairs))
+    return pd.DataFrame(records)
+
+
+def _pairs(row: Replicates, control: Replicates) -> list[tuple[Result, Result]]:
+    theirs = {result.run.seed: result for result in control.results}
+    return [(result, theirs[result.run.seed]) for result in row.results if result.run.seed in theirs]
+
+
+def _columns(pairs: Sequence[tuple[Result, Result]]) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for name, cost in COSTS.items():
+        budgets = [min(cost(result.history)[-1] for result in pair) for pair in pairs]
+        difference = estimate(
+            [
+                100 * (best_within(ours, cost, budget) - best_within(theirs, cost, budget))
+                for (ours, theirs), budget in zip(pairs, budgets, strict=True)
+            ]
+        )
+        low, high = difference.interval or (None, None)
+        columns |= {
+            f"{name}_budget": float(np.mean(budgets)),
+            f"{name}_difference_points": difference.mean,
+            f"{name}_interval_low": low,
+            f"{name}_interval_high": high,
+            f"{name}_verdict": difference.verdict,
+        }
+    return columns
+
+
+def best_within(result: Result, cost: Callable[[Sequence[Epoch]], NDArray[np.float64]], budget: float) -> float:
+    """Best validation accuracy, in 0..1, of the epochs that ended within a budget; 0 if none did."""
+    within = cost(result.history) <= budget
+    accuracies = np.array([epoch.validation_accuracy for epoch in result.history])
+    return float(accuracies[within].max(initial=0.0))
+
+
+def budget_table(frame: pd.DataFrame, protocol: str) -> Table:
+    """The differences, with a verdict each."""
+
+    def difference(cost: Cost) -> Callable[[Any], Cell]:
+        return lambda row: Cell(
+            number(getattr(row, f"{cost}_difference_points"), 2, sign=True), getattr(row, f"{cost}_verdict")
+        )
+
+    def interval(cost: Cost) -> Callable[[Any], Cell]:
+        return lambda row: interval_cell(getattr(row, f"{cost}_interval_low"), getattr(row, f"{cost}_interval_high"))
+
+    columns = {
+        "strategy": lambda row: label(row.strategy),
+        "against": lambda row: label(row.against),
+        "pairs": lambda row: Cell(number(row.pairs)),
+        "images": lambda row: Cell(number(row.images_budget)),
+        "points at equal images": difference("images"),
+        "95 % interval": interval("images"),
+        "seconds": lambda row: Cell(seconds(row.seconds_budget)),
+        "points at equal seconds": difference("seconds"),
+        "its 95 % interval": interval("seconds"),
+    }
+    caption = (
+        f"At equal cost, {PROTOCOLS[protocol]}: differences in points of the best validation accuracy so far, paired by "
+        "seed, where the cheaper of the two Runs ends: after as many images trained (repeats counted), and after as many "
+        "seconds of training, evaluation and selection. Of the dearer Run only the epochs count that ended by then. "
+        "It is the accuracy that steers, not the one reported; seconds are wall time of a machine that may be shared."
+    )
+    return listing(f"dynamic-comparison-budgets-{protocol}", caption, frame, columns)
