@@ -24,6 +24,9 @@ TORCH_LIBRARY(pydyn, library) {
       "int reduction, bool with_gradient) -> "
       "(Tensor loss, Tensor gradient, Tensor divisor, Tensor terms, Tensor correct)",
       {at::Tag::pt2_compliant_tag});
+  library.def("relu_max_pool(Tensor images) -> (Tensor pooled, Tensor winner)", {at::Tag::pt2_compliant_tag});
+  library.def("relu_max_pool_backward(Tensor gradient, Tensor winner, SymInt height, SymInt width) -> Tensor",
+              {at::Tag::pt2_compliant_tag});
 }
 
 PYBIND11_MODULE(_C, module) {

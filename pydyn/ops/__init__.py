@@ -3,5 +3,14 @@
 from pydyn.ops.gather import gather_rows
 from pydyn.ops.images import gather_images
 from pydyn.ops.loss import AmbiguityCrossEntropy, AmbiguityTerms, ambiguity_cross_entropy
+from pydyn.ops.pool import ReLUMaxPool, relu_max_pool
 
-__all__ = ["AmbiguityCrossEntropy", "AmbiguityTerms", "ambiguity_cross_entropy", "gather_images", "gather_rows"]
+__all__ = [
+    "AmbiguityCrossEntropy",
+    "AmbiguityTerms",
+    "ReLUMaxPool",
+    "ambiguity_cross_entropy",
+    "gather_images",
+    "gather_rows",
+    "relu_max_pool",
+]

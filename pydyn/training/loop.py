@@ -21,6 +21,7 @@ from pydyn.seeding import derive_seed, numpy_generator, torch_generator
 from pydyn.selection.strategy import Outcome
 from pydyn.studies.run import Run
 from pydyn.training.checkpoint import load_checkpoint, save_checkpoint, tensors_to_arrays
+from pydyn.training.fusion import fuse
 from pydyn.training.history import Epoch, History, to_values
 from pydyn.training.stopping import Stop
 
@@ -87,6 +88,7 @@ class Training:
         network = cnn.build(
             run.model, channels, n_classes, torch_generator(run.seed, "initialisation"), batch_norm=run.batch_norm
         )
+        fuse(network)
         self.network: nn.Module = network.to(images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.Adam(self.network.parameters(), run.learning_rate, fused=True)
         self.strategy = run.strategy.build(len(parts.pool), numpy_generator(run.seed, "selection"), run.epochs)

@@ -3,5 +3,14 @@
 from pydyn.ops.reference.gather import gather_rows
 from pydyn.ops.reference.images import gather_images, philox
 from pydyn.ops.reference.loss import ambiguity_cross_entropy
+from pydyn.ops.reference.pool import NONE, relu_max_pool, relu_max_pool_backward
 
-__all__ = ["ambiguity_cross_entropy", "gather_images", "gather_rows", "philox"]
+__all__ = [
+    "NONE",
+    "ambiguity_cross_entropy",
+    "gather_images",
+    "gather_rows",
+    "philox",
+    "relu_max_pool",
+    "relu_max_pool_backward",
+]
