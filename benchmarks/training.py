@@ -1,30 +1,42 @@
 """Epochs of the training loop against a textbook loop and an airbench-style one, on the same network.
 
-    python -m benchmarks.training [--images N] [--rounds N] [--threads N] [--json FILE]
+    python -m benchmarks.training [--quick] [--images N] [--rounds N] [--threads N] [--json FILE]
 
 cnn_a, batch 512, Adam, random crops of 4 pixels with padding and mirroring, N images of CIFAR's size (random bytes: what they
-show does not change how long they take). An epoch of each in turn, after one that is not counted; medians.
+show does not change how long they take). Each loop lives in a process of its own, as a user would run it; they train an epoch
+each in turn, after one that is not counted; medians.
 
-- textbook: DataLoader with a worker for each core, torchvision's transforms image by image, float32, eager.
+- DataLoader: the textbook. A worker for each core, torchvision's transforms image by image, float32, eager.
 - airbench: all images normalised and padded once, outside the timer; crops by masks, channels-last; precision and optimiser as
   ours.
+
+On a CPU both stand there twice: as written, and with the C library told to keep freed memory, as our training jobs tell it
+(`pydyn.training.device.keep_memory`).
 """
 
 import argparse
+import contextlib
+import multiprocessing
 import statistics
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import Row, device_name, timed, write_json
 from benchmarks.rivals import PADDING, CachedBatch, draw
 from pydyn.data.batches import ResidentImages
 from pydyn.models import cnn
 from pydyn.selection.dynamic import Dynamic
+from pydyn.selection.strategy import Outcome
 from pydyn.studies.run import Run
 from pydyn.training.device import keep_memory, resolve_precision
 from pydyn.training.loop import Parts, Training
@@ -32,11 +44,42 @@ from pydyn.training.loop import Parts, Training
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 BATCH = 512
 EVALUATED = 64
-"""Images of an evaluation, which the rivals do not have."""
+"""Images of an evaluation, which the rivals do not have; it is not counted."""
+KEEPING = ", keeping memory"
+
+Epoch = Callable[[], float]
+"""Trains an epoch; returns the seconds that count."""
 
 
-def our_training(images: Tensor, labels: Tensor, precision: str) -> Training:
+@dataclass(frozen=True)
+class Setting:
+    """What all loops have in common."""
+
+    n_images: int
+    threads: int | None
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def precision(self) -> str:
+        return resolve_precision("auto", self.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    def images(self, n_images: int) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randint(0, 256, (n_images, 32, 32, 3), dtype=torch.uint8, generator=generator)
+        labels = torch.randint(0, 10, (n_images,), generator=generator)
+        return images.to(self.device), labels.to(self.device)
+
+
+def our_training(setting: Setting) -> Training:
     """A Run that trains on half of twice as many images, resampling after every epoch."""
+    images, labels = setting.images(2 * setting.n_images)
     run = Run(
         study="dynamic",
         dataset="benchmark",
@@ -51,22 +94,52 @@ def our_training(images: Tensor, labels: Tensor, precision: str) -> Training:
         augmentation="crop-flip",
         seed=0,
     )
-    nowhere = np.empty(0, np.int64)
-    parts = Parts(np.arange(len(images)), np.arange(EVALUATED), nowhere)
-    return Training(run, ResidentImages(images, labels, MEAN, STD), parts, 10, precision)
+    parts = Parts(np.arange(len(images)), np.arange(EVALUATED), np.empty(0, np.int64))
+    return Training(run, ResidentImages(images, labels, MEAN, STD), parts, 10, setting.precision)
 
 
-def plain_epoch(
-    device: torch.device, batches: Callable[[], Iterable[tuple[Tensor, Tensor]]], precision: str, fast: bool
-) -> Callable[[], None]:
-    """Train on batches by the book: with `fast`, channels-last and a fused optimiser."""
+def ours(setting: Setting) -> Epoch:
+    """The loop of this project: training and selection."""
+    training = our_training(setting)
+
+    def epoch() -> float:
+        row = training.run_epoch()
+        return row.seconds_train + row.seconds_select
+
+    return epoch
+
+
+def choosing(setting: Setting) -> Epoch:
+    """Of ours, what selection and gather take: the same strategy and batches, with nothing trained."""
+    training = our_training(setting)
+    device = training.images.device
+
+    def epoch() -> float:
+        start = time.perf_counter()
+        subset = training.strategy.subset()
+        index = training.images.indices(training.parts.pool[subset])
+        for batch in index.split(BATCH):
+            training.images.augmented_batch(batch, 0, 1)
+        training.strategy.update(Outcome(0.5))
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    return epoch
+
+
+def by_the_book(
+    setting: Setting, batches: Callable[[], Iterable[tuple[Tensor, Tensor]]], precision: str, fast: bool
+) -> Epoch:
+    """Train on batches: with `fast`, channels-last and a fused optimiser."""
+    device = setting.device
     network = cnn.build("cnn_a", 3, 10, torch.Generator().manual_seed(0)).to(device)
     if fast:
         network = network.to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(network.parameters(), 1e-3, fused=fast or None)
     loss_of = torch.nn.CrossEntropyLoss()
 
-    def epoch() -> None:
+    def train() -> None:
         for images, labels in batches():
             optimiser.zero_grad()
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -74,10 +147,10 @@ def plain_epoch(
             loss_of(logits.float(), labels).backward()
             optimiser.step()
 
-    return epoch
+    return lambda: timed(train, device, 1)
 
 
-def textbook(images: Tensor, labels: Tensor, device: torch.device) -> Callable[[], None]:
+def textbook(setting: Setting) -> Epoch:
     """DataLoader, torchvision, float32."""
     from torch.utils.data import DataLoader, TensorDataset
     from torchvision.transforms import v2
@@ -95,88 +168,153 @@ def textbook(images: Tensor, labels: Tensor, device: torch.device) -> Callable[[
         def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
             return transform(self.tensors[0][position]), self.tensors[1][position]
 
-    workers = max(1, torch.get_num_threads())
+    images, labels = setting.images(setting.n_images)
     dataset = Transformed(images.cpu().permute(0, 3, 1, 2), labels.cpu())
-    loader = DataLoader(dataset, BATCH, shuffle=True, num_workers=workers, persistent_workers=True)
+    workers = max(1, torch.get_num_threads())
+    loader = DataLoader(
+        dataset,
+        BATCH,
+        shuffle=True,
+        num_workers=workers,
+        persistent_workers=True,
+        multiprocessing_context="fork",  # as by default, on Linux, in a process that was not spawned itself
+    )
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         for inputs, targets in loader:
-            yield inputs.to(device), targets.to(device)
+            yield inputs.to(setting.device), targets.to(setting.device)
 
-    return plain_epoch(device, batches, "fp32", fast=False)
+    return by_the_book(setting, batches, "fp32", fast=False)
 
 
-def airbench(images: Tensor, labels: Tensor, precision: str) -> Callable[[], None]:
+def airbench(setting: Setting) -> Epoch:
     """Cached images, crops by masks."""
-    device = images.device
+    device = setting.device
+    images, labels = setting.images(setting.n_images)
     mean, std = torch.tensor(MEAN, device=device), torch.tensor(STD, device=device)
-    cached = CachedBatch(images, mean, std, torch.bfloat16 if precision == "bf16" else torch.float32)
+    cached = CachedBatch(images, mean, std, setting.dtype)
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         for index in torch.randperm(len(images), device=device).split(BATCH):
             yield cached(index, *draw(len(index), device)), labels[index]
 
-    return plain_epoch(device, batches, precision, fast=True)
+    return by_the_book(setting, batches, setting.precision, fast=True)
+
+
+def limit(setting: Setting) -> Epoch:
+    """An epoch's floating-point operations at the speed of a large product of matrices in the same precision."""
+    training = our_training(Setting(1, setting.threads))
+    with FlopCounterMode(display=False) as counter:
+        training._train(np.arange(1))
+    n_flops = counter.get_total_flops() * setting.n_images
+    square = torch.ones(2048, 2048, dtype=setting.dtype, device=setting.device)
+    return lambda: timed(lambda: square @ square, setting.device, 10) * n_flops / (2 * 2048**3)
+
+
+LOOPS: dict[str, Callable[[Setting], Epoch]] = {
+    "ours": ours,
+    "DataLoader": textbook,
+    "airbench": airbench,
+    "selection + gather": choosing,
+    "FLOP limit": limit,
+}
+
+
+def serve(connection: Connection, name: str, setting: Setting) -> None:
+    """Of a loop's process: an epoch for each request, until there is none."""
+    if setting.threads:
+        torch.set_num_threads(setting.threads)
+    if name.endswith(KEEPING) or name in ("ours", "selection + gather"):
+        keep_memory()
+    epoch = LOOPS[name.removesuffix(KEEPING)](setting)
+    connection.send(None)
+    while connection.recv():
+        connection.send(epoch())
+
+
+class Contender:
+    """A loop in its process."""
+
+    def __init__(self, name: str, setting: Setting) -> None:
+        context: Any = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        # Not a daemon: a DataLoader has children of its own.
+        self._process = context.Process(target=serve, args=(theirs, name, setting))
+        self._process.start()
+        theirs.close()
+        self._connection.recv()
+
+    def epoch(self) -> float:
+        self._connection.send(True)
+        return self._connection.recv()
+
+    def end(self) -> None:
+        with contextlib.suppress(OSError):  # it may have died
+            self._connection.send(False)
+        self._process.join(10)
+        self._process.kill()
 
 
 def main() -> int:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="1,024 images, two rounds: within a minute")
     parser.add_argument("--images", type=int, default=4096, help="trained in an epoch (default: 4096)")
-    parser.add_argument("--rounds", type=int, default=3, help="epochs of each that count (default: 3)")
+    parser.add_argument("--rounds", type=int, default=5, help="epochs of each that count (default: 5)")
     parser.add_argument("--threads", type=int, help="of the CPU")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows")
     arguments = parser.parse_args()
     if min(arguments.images, arguments.rounds, arguments.threads or 1) < 1:
         parser.error("--images, --rounds and --threads are at least 1")
+    n, rounds = (1024, 2) if arguments.quick else (arguments.images, arguments.rounds)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    keep_memory()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = resolve_precision("auto", device)
-    n = arguments.images
-    images = torch.randint(0, 256, (2 * n, 32, 32, 3), dtype=torch.uint8, device=device)
-    labels = torch.randint(0, 10, (2 * n,), device=device)
-    training = our_training(images, labels, precision)
-    history = []
-    actions: dict[str, Callable[[], object]] = {
-        "ours": lambda: history.append(training.run_epoch()),
-        "textbook": textbook(images[:n], labels[:n], device),
-        "airbench": airbench(images[:n], labels[:n], precision),
-    }
-    taken: dict[str, list[float]] = {name: [] for name in actions}
-    for turn in range(arguments.rounds + 1):
-        for name, action in actions.items():
-            seconds = timed(action, device, 1)
-            print(
-                f"{name}: {n / seconds:,.0f} images/s{' (warm-up)' if turn == 0 else ''}", file=sys.stderr, flush=True
-            )
-            taken[name] += [seconds] if turn else []
+    setting = Setting(n, arguments.threads)
+    rivals = ["DataLoader", "airbench"]
+    if setting.device.type == "cpu":
+        rivals += [rival + KEEPING for rival in rivals]
+    taken: dict[str, list[float]] = {name: [] for name in ("ours", *rivals, "selection + gather", "FLOP limit")}
+    contenders = {name: Contender(name, setting) for name in taken}
+    try:
+        for turn in range(rounds + 1):
+            for name, contender in contenders.items():
+                seconds = contender.epoch()
+                warm_up = " (warm-up)" if turn == 0 else ""
+                print(f"{name}: {n / seconds:,.0f} images/s{warm_up}", file=sys.stderr, flush=True)
+                taken[name] += [seconds] if turn else []
+    finally:
+        for contender in contenders.values():
+            contender.end()
     median = {name: statistics.median(seconds) for name, seconds in taken.items()}
-    selecting = statistics.median(row.seconds_select / (row.seconds_select + row.seconds_train) for row in history[1:])
-    print(f"{device_name(device)}; ours in {precision}, {n:,} images an epoch")
-    for name, seconds in median.items():
-        print(f"{name:10} {n / seconds:10,.0f} images/s   ours is {seconds / median['ours']:.2f} times as fast")
-    print(f"selection takes {selecting:.2%} of ours")
+    name, ours_seconds = device_name(setting.device), median["ours"]
+    fraction = median["FLOP limit"] / ours_seconds
+    print(f"{name}; ours in {setting.precision}, {n:,} images an epoch, medians of {rounds}")
+    for loop in ("ours", *rivals):
+        ratio = median[loop] / ours_seconds
+        print(f"{loop:28} {n / median[loop]:10,.0f} images/s   ours is {ratio:.2f} times as fast")
+    print(f"{'FLOP limit':28} {n / median['FLOP limit']:10,.0f} images/s   ours reaches {fraction:.0%} of it")
+    print(f"selection and gather take {median['selection + gather'] / ours_seconds:.2%} of ours")
     if arguments.json:
-        name = device_name(device)
-        write_json(
-            [
-                Row(
-                    f"epoch of {n}",
-                    rival,
-                    name,
-                    median["ours"],
-                    median[rival],
-                    median[rival] / median["ours"],
-                    None,
-                    None,
-                    arguments.rounds,
-                )
-                for rival in ("textbook", "airbench")
-            ],
-            arguments.json,
+        rows = [
+            Row(f"training epoch of {n}", rival, name, ours_seconds, median[rival], ratio, fraction, None, rounds)
+            for rival in rivals
+            for ratio in [median[rival] / ours_seconds]
+        ]
+        share = median["selection + gather"]
+        rows.append(
+            Row(
+                f"selection + gather of {n}",
+                "epoch",
+                name,
+                share,
+                ours_seconds,
+                ours_seconds / share,
+                None,
+                None,
+                rounds,
+            )
         )
+        write_json(rows, arguments.json)
     return 0
 
 
