@@ -18,12 +18,12 @@ from tqdm import tqdm
 from pydyn.data.batches import ResidentImages
 from pydyn.data.progress import SECONDS_BETWEEN_LINES
 from pydyn.data.store import ImageStore
+from pydyn.device import Device, resolve_precision
 from pydyn.errors import DataError, RunError, Stopped
 from pydyn.files import whole_or_absent, write_text
 from pydyn.ops.extension import EXTENSION
 from pydyn.provenance import training_digest, versions
 from pydyn.studies.run import Run
-from pydyn.training.device import Device, resolve_precision
 from pydyn.training.history import Epoch
 from pydyn.training.loop import Parts, Trained, Training, train
 from pydyn.training.stopping import Stop, never

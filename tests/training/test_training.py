@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from pydyn.data.store import ImageStore
+from pydyn.device import open_device
 from pydyn.errors import DataError, RunError, Stopped
 from pydyn.models import cnn
 from pydyn.seeding import derive_seed
@@ -25,7 +26,6 @@ from pydyn.selection.fresh import Fresh
 from pydyn.selection.infobatch import InfoBatch
 from pydyn.training import execute as execute_module
 from pydyn.training import loop
-from pydyn.training.device import open_device
 from pydyn.training.execute import execute
 from pydyn.training.history import read_history
 from pydyn.training.stopping import asked_to_stop
@@ -110,7 +110,7 @@ import sys
 from pathlib import Path
 from pydyn.studies.run import Run
 from pydyn.training import loop
-from pydyn.training.device import open_device
+from pydyn.device import open_device
 from pydyn.training.execute import execute
 loop.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 runs = [Run.from_dict(values) for values in json.loads(sys.argv[1])]
