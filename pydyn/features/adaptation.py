@@ -11,30 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pydyn.models.settings import AdaptationSetting
+
 Stopped = Literal["threshold", "cap", "no batch normalisation"]
-
-
-@dataclass(frozen=True)
-class AdaptationSetting:
-    """How statistics are adapted. Wrong values raise ValueError."""
-
-    momentum: float = 0.1
-    """Weight of a batch's statistics in the running ones, in (0, 1]."""
-    threshold: float = 0.01
-    """Ends when ||m_t - m_(t-1)|| / ||m_(t-1)|| falls below it, m_t being all running means after batch t, one behind the other;
-    at least 0, which never ends it."""
-    max_batches: int = 50
-    """Ends at the latest after so many batches."""
-    batch_size: int = 64
-
-    def __post_init__(self) -> None:
-        if not 0 < self.momentum <= 1:
-            raise ValueError(f"momentum = {self.momentum} must be above 0 and at most 1")
-        if self.threshold < 0:
-            raise ValueError(f"threshold = {self.threshold} must be at least 0")
-        for name in ("max_batches", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
 
 
 @dataclass(frozen=True)

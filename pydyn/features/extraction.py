@@ -2,9 +2,8 @@
 
 import resource
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,25 +15,7 @@ from pydyn.data.progress import with_progress
 from pydyn.energy import Meter
 from pydyn.features.store import ShardWriter
 from pydyn.files import whole_or_absent
-
-Precision = Literal["fp32", "bf16"]
-
-
-@dataclass(frozen=True)
-class ExtractionSetting:
-    """How features are extracted. Wrong values raise ValueError."""
-
-    batch_size: int = 32
-    """Images at a time."""
-    dtype: Literal["float16", "float32"] = "float16"
-    """As they are stored."""
-    shards: int = 1
-    """Files that jobs of their own may write at the same time; one that is killed is all that is lost."""
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "shards"):
-            if not 1 <= getattr(self, name) <= 10_000:
-                raise ValueError(f"{name} = {getattr(self, name)} must be from 1 to 10,000")
+from pydyn.models.settings import ExtractionSetting
 
 
 def runner(network: nn.Module, device: torch.device, precision: str) -> Callable[[Tensor], Tensor]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 # What `torchvision.models.list_models` lists, but for squeezenet, which has no linear layer to take off.
 TORCHVISION = [
@@ -95,6 +96,8 @@ TIMM = "timm/"
 @dataclass(frozen=True)
 class Backbone:
     """A network whose last layer is taken off, as it is declared. Wrong values raise ValueError."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
     name: str
     """A classification model of torchvision, `efficientnet_lite0`, or `timm/NAME` where timm is installed."""

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from pydyn.features.adaptation import AdaptationSetting, adapt, statistics
+from pydyn.features.adaptation import adapt, statistics
+from pydyn.models.settings import AdaptationSetting
 
 
 def batches(count, seed=0):
@@ -96,8 +97,8 @@ def test_a_network_without_batch_normalisation_passes_through():
     [
         ({"momentum": 0.0}, "momentum = 0.0 must be above 0 and at most 1"),
         ({"threshold": -1.0}, "threshold = -1.0 must be at least 0"),
-        ({"max_batches": 0}, "max_batches = 0 must be at least 1"),
-        ({"batch_size": 0}, "batch_size = 0 must be at least 1"),
+        ({"max_batches": 0}, "max_batches = 0 must be from 1 to 100,000"),
+        ({"batch_size": 0}, "batch_size = 0 must be from 1 to 100,000"),
     ],
 )
 def test_wrong_settings_are_refused(values, message):

@@ -11,9 +11,10 @@ import torch
 
 from pydyn.data.inputs import BackboneInputs, resized
 from pydyn.errors import DataError
-from pydyn.features.extraction import ExtractionSetting, extract, runner
+from pydyn.features.extraction import extract, runner
 from pydyn.features.store import FeatureStore, join, shard_rows
 from pydyn.models.backbones import Preprocessing
+from pydyn.models.settings import ExtractionSetting
 
 CPU = torch.device("cpu")
 PREPROCESSING = Preprocessing(32, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
