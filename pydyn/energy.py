@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -41,11 +42,39 @@ class Reading:
         """Plain values for JSON."""
         return asdict(self)
 
+    def part(self, share: float) -> "Reading":
+        """What a share of the work took, all of it costing the same; `share` in 0..1."""
+        components = {name: Component(part.kwh * share, part.source) for name, part in self.components.items()}
+        kwh, kg_co2 = (None if value is None else value * share for value in (self.kwh, self.kg_co2))
+        return Reading(self.seconds * share, kwh, kg_co2, components, self.country, self.problem)
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The inverse of `to_dict`. Raises TypeError or KeyError for other values."""
         components = {name: Component(**component) for name, component in values["components"].items()}
         return cls(**{**values, "components": components})
+
+
+def total(readings: Sequence[Reading]) -> Reading:
+    """What several stages took together; without energy if one of them has none. At least one, all of one country."""
+    problem = next((reading.problem for reading in readings if reading.kwh is None), None)
+    seconds, country = sum(reading.seconds for reading in readings), readings[0].country
+    if problem is not None:
+        return Reading(seconds, None, None, {}, country, problem)
+    components = {
+        name: Component(
+            sum(reading.components[name].kwh for reading in readings if name in reading.components), component.source
+        )
+        for reading in readings
+        for name, component in reading.components.items()
+    }
+    return Reading(
+        seconds,
+        sum(reading.kwh or 0.0 for reading in readings),
+        sum(reading.kg_co2 or 0.0 for reading in readings),
+        components,
+        country,
+    )
 
 
 def check_country(code: str) -> None:

@@ -23,6 +23,16 @@ def training_digest(strategy: type) -> str:
     return code_digest(*TRAINING_MODULES, strategy.__module__)
 
 
+def heads_digest() -> str:
+    """Digest of the code that heads on features depend on, the features apart."""
+    return code_digest("pydyn.training.head_runs")
+
+
+def fine_tuning_digest() -> str:
+    """Digest of the code that a fine-tuning depends on."""
+    return code_digest("pydyn.training.fine_tuning_runs")
+
+
 @lru_cache
 def code_digest(*modules: str) -> str:
     """Digest of modules of this package and of all that they import from it, directly or not.

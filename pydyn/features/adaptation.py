@@ -21,7 +21,7 @@ class Adaptation:
     """What was done."""
 
     changes: tuple[float, ...]
-    """Relative change of the running means at each batch."""
+    """Relative change of the running means at each batch; infinite where all of them were 0, as in a network never trained."""
     stopped: Stopped
 
 
@@ -58,7 +58,7 @@ def adapt(
             for _, images in zip(range(setting.max_batches), batches, strict=False):
                 (forward or network)(images)
                 after = _means(layers)
-                changes.append(float((after - before).norm() / before.norm().clamp_min(torch.finfo(before.dtype).tiny)))
+                changes.append(float((after - before).norm() / before.norm()))
                 before = after
                 if changes[-1] < setting.threshold:
                     stopped = "threshold"

@@ -1,7 +1,7 @@
 """Images through a frozen backbone, once: a shard of features at a time, memory bounded."""
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def extract(
     n_features: int,
     output: Path,
     setting: ExtractionSetting,
-    description: dict[str, Any],
+    description: Mapping[str, Any],
     country: str,
     what: str,
 ) -> None:
@@ -60,7 +60,7 @@ def extract(
                 batch = np.arange(start, min(start + setting.batch_size, rows.stop), dtype=np.int64)
                 writer.add(_stored(run(inputs.batch(batch)), setting.dtype))
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        measured = {"images": len(rows), "peak_mb": round(peak_mb), **meter.reading.to_dict()}
+        measured = {"images": len(rows), "peak_mb": round(peak_mb), "reading": meter.reading.to_dict()}
         writer.finish(description, measured)
     speed = len(rows) / meter.reading.seconds if meter.reading.seconds else 0
     print(f"{what}: {len(rows):,} images, {speed:,.1f} images/s, peak memory {peak_mb:,.0f} MB", flush=True)

@@ -8,7 +8,7 @@ inside the data set), class_names, group_names. Row i of the features is image i
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -26,7 +26,15 @@ SCHEMA_VERSION = 1
 CHUNK_BYTES = 2**20
 BLOCK_ROWS = 4096
 
+FEATURES, ADAPTED = "features.h5", "adapted.safetensors"
+"""What the files of a set of features are called, its shards apart."""
+
 Features = NDArray[np.float16] | NDArray[np.float32]
+
+
+def shard_name(shard: int, n_shards: int) -> str:
+    """A shard's file, counted from 0."""
+    return f"shard-{shard}-of-{n_shards}.h5"
 
 
 def shard_rows(n_images: int, shard: int, n_shards: int) -> range:
@@ -62,7 +70,7 @@ class ShardWriter:
         self._digest.update(np.ascontiguousarray(features).data)
         self._written += len(features)
 
-    def finish(self, description: dict[str, Any], measured: dict[str, Any]) -> None:
+    def finish(self, description: Mapping[str, Any], measured: dict[str, Any]) -> None:
         """Mark the shard complete."""
         if self._written != len(self._rows):
             raise ValueError(f"{self._written} of {len(self._rows)} rows were written")
@@ -113,6 +121,12 @@ def _read_shard(path: Path) -> _Shard:
         raise DataError(f"shard of features {path} is missing; extract it again") from None
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise DataError(f"shard of features {path} cannot be read ({error}); {again}") from None
+
+
+def join_shards(images: Path, output: Path, n_shards: int) -> None:
+    """Join all shards that lie beside `output`, of the images in the store `images`. Raises DataError as `join` does."""
+    with ImageStore.open(images) as store:
+        join([output.parent / shard_name(shard, n_shards) for shard in range(n_shards)], store, output)
 
 
 def join(paths: Sequence[Path], images: ImageStore, output: Path) -> None:

@@ -56,7 +56,7 @@ class FineTuningSetting:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
-    learning_rates: tuple[float, ...] = (1e-3, 3e-4)
+    learning_rates: tuple[float, ...] = (3e-4, 1e-4)
     """Of AdamW; each is tried, and the one with the best validation loss is what counts."""
     weight_decay: float = 1e-4
     batch_size: int = 32
