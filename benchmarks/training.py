@@ -119,7 +119,7 @@ def choosing(setting: Setting) -> Epoch:
         subset = training.strategy.subset()
         index = training.images.indices(training.parts.pool[subset])
         for batch in index.split(BATCH):
-            training.images.augmented_batch(batch, 0, 1)
+            training.images.augmented_batch(batch, "crop-flip", 0, 1)
         training.strategy.update(Outcome(0.5))
         if device.type == "cuda":
             torch.cuda.synchronize(device)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,3 +33,17 @@ def torch_generator(seed: int, *purpose: str | int) -> torch.Generator:
     import torch
 
     return torch.Generator().manual_seed(derive_seed(seed, *purpose))
+
+
+@contextlib.contextmanager
+def own_draws(device: torch.device, seed: int, *purpose: str | int) -> Iterator[None]:
+    """Let layers that know no other generator than the global one, as dropout, draw for one purpose; it is put back after."""
+    import torch
+
+    key = derive_seed(seed, *purpose)
+    devices: list[Any] = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(key)
+        if device.type == "cuda":
+            torch.cuda.manual_seed(key)
+        yield

@@ -1,7 +1,7 @@
 """Images that live on the device as bytes, and batches of any of them by index."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -13,6 +13,13 @@ from pydyn.data.store import ImageStore
 
 # Pixels of black around an image before it is cropped: the field's habit for CIFAR; the papers name no recipe.
 CROP_PADDING = 4
+
+Augmentation = Literal["crop-flip", "rotate-shift-flip"]
+AUGMENTATIONS: dict[Augmentation, dict[str, Any]] = {
+    "crop-flip": {"crop_padding": CROP_PADDING, "flip": True},
+    # Keras's ImageDataGenerator(15, 0.1, 0.1, horizontal_flip=True): what comes into the image repeats its edge.
+    "rotate-shift-flip": {"rotation": 15.0, "shift": 0.1, "flip": True, "padding_mode": "edge"},
+}
 
 
 class ResidentImages:
@@ -47,6 +54,13 @@ class ResidentImages:
             std.tolist(),
         )
 
+    def scaled(self, scaling: Literal["standard", "unit"]) -> Self:
+        """The same images, not copied, with mean 0 and standard deviation 1 by channel, or simply in 0..1."""
+        if scaling == "standard":
+            return self
+        n_channels = self.shape[2]
+        return type(self)(self._images, self.labels, (0.0,) * n_channels, (1.0,) * n_channels)
+
     @property
     def device(self) -> torch.device:
         """Where images and batches are."""
@@ -63,21 +77,21 @@ class ResidentImages:
             index: (B,) int64 on the images' device, each in 0..N-1; their labels are `labels[index]`.
 
         Returns:
-            (B, C, H, W), float32, channels-last, per channel of mean 0 and standard deviation 1 over the training images.
+            (B, C, H, W), float32, channels-last, scaled.
         """
         return ops.gather_images(self._images, index, self._mean, self._std)
 
-    def augmented_batch(self, index: Tensor, seed: int, epoch: int) -> Tensor:
-        """Gather images, each cropped and mirrored at random, and normalise them.
+    def augmented_batch(self, index: Tensor, augmentation: Augmentation, seed: int, epoch: int) -> Tensor:
+        """Gather images, each changed at random, and normalise them.
 
         Args:
             index: as for `batch`.
+            augmentation: what is done to images; see `AUGMENTATIONS`.
             seed: with the epoch and an image's index it decides what that image gets, whatever the batch.
             epoch: any number that is another one in each epoch.
 
         Returns:
             As `batch`.
         """
-        return ops.gather_images(
-            self._images, index, self._mean, self._std, crop_padding=CROP_PADDING, flip=True, seed=seed, epoch=epoch
-        )
+        options = AUGMENTATIONS[augmentation]
+        return ops.gather_images(self._images, index, self._mean, self._std, seed=seed, epoch=epoch, **options)

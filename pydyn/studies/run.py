@@ -75,8 +75,9 @@ class Run(AnyRun):
     learning_rate: float
     """Of Adam."""
     precision: Literal["auto", "fp32", "bf16"]
-    augmentation: Literal["none", "crop-flip"]
-    """`crop-flip`: a random crop of the image with 4 black pixels around it, mirrored or not, anew for each image and epoch."""
+    augmentation: Literal["none", "crop-flip", "rotate-shift-flip"]
+    """Anew for each image and epoch. `crop-flip`: a random crop of the image with 4 black pixels around it, mirrored or not.
+    `rotate-shift-flip`: turned by up to 15 degrees, moved by up to a tenth of its size, mirrored or not."""
     seed: int
 
     @cached_property

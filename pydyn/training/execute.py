@@ -22,7 +22,8 @@ from pydyn.provenance import training_digest, versions
 from pydyn.studies.run import Run
 from pydyn.training.folder import Log, fingerprint_of, open_folder
 from pydyn.training.history import Epoch
-from pydyn.training.loop import Parts, Trained, Training, train
+from pydyn.training.loop import Trained, Training, train
+from pydyn.training.protocol import Parts
 from pydyn.training.stopping import Stop, never
 from pydyn.training.summary import Accuracy, Seconds, Summary, read_summary, write_summary
 
@@ -120,6 +121,8 @@ def _summarise(
         unique_images=rows[-1].unique_images,
         resamplings_1=trained.resamplings["I"],
         resamplings_2=trained.resamplings["II"],
+        confusion=trained.confusion,
+        dead_units=trained.dead_units,
         device=device.name,
         precision=precision,
         threads=device.threads,

@@ -3,12 +3,10 @@
 Each learning rate is trained with early stopping; the one with the best validation loss counts. Reads top to bottom.
 """
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +22,7 @@ from pydyn.errors import Stopped
 from pydyn.models.backbones import LoadedBackbone
 from pydyn.models.classifier import Classifier
 from pydyn.models.heads import build
-from pydyn.seeding import derive_seed, numpy_generator, torch_generator
+from pydyn.seeding import derive_seed, numpy_generator, own_draws, torch_generator
 from pydyn.studies.frugal_runs import FineTuningRun
 from pydyn.training.checkpoint import load_checkpoint, save_checkpoint
 from pydyn.training.history import History, to_values
@@ -113,7 +111,7 @@ def fine_tune(
             epoch = len(done) + 1
             with Meter(run.country) as meter:
                 start = time.perf_counter()
-                with _own_draws(inputs.device, derive_seed(run.seed, "dropout", candidate, epoch)):
+                with own_draws(inputs.device, run.seed, "dropout", candidate, epoch):
                     train_loss = _train(run, network, optimiser, inputs, labels, parts.train, weight, precision, epoch)
                 trained = time.perf_counter()
                 probabilities = predict(network, inputs, parts.validation, setting.batch_size, precision)
@@ -227,14 +225,3 @@ def _judge(probabilities: NDArray[np.float64], labels: NDArray[np.int64], weight
     chosen = np.clip(probabilities[np.arange(len(labels)), labels], np.finfo(np.float64).tiny, None)
     shares = np.ones(len(labels)) if weight is None else weight.cpu().numpy()[labels].astype(np.float64)
     return float((-np.log(chosen) * shares).sum() / shares.sum()), float((probabilities.argmax(1) == labels).mean())
-
-
-@contextlib.contextmanager
-def _own_draws(device: torch.device, seed: int) -> Iterator[None]:
-    """Let layers that know no other generator than the global one, as dropout, draw as the seed says; it is put back after."""
-    devices: list[Any] = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            torch.cuda.manual_seed(seed)
-        yield

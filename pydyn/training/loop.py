@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pydyn.data.batches import ResidentImages
-from pydyn.data.store import ImageStore
 from pydyn.errors import RunError, Stopped
 from pydyn.models import cnn
 from pydyn.ops import AmbiguityTerms, ambiguity_cross_entropy
-from pydyn.seeding import derive_seed, numpy_generator, torch_generator
+from pydyn.seeding import derive_seed, numpy_generator, own_draws, torch_generator
 from pydyn.selection.strategy import Outcome
 from pydyn.studies.run import Run
 from pydyn.training.checkpoint import load_checkpoint, save_checkpoint, tensors_to_arrays
+from pydyn.training.dead_units import DeadUnits, dead_units, watch_units
 from pydyn.training.fusion import fuse
 from pydyn.training.history import Epoch, History, to_values
+from pydyn.training.protocol import Parts
 from pydyn.training.stopping import Stop
 
 # Pixels evaluated at once: 512 images of CIFAR's size. A constant, because the size of a batch can change the last bits.
@@ -30,29 +31,6 @@ EVALUATION_PIXELS = 512 * 32 * 32
 
 # A checkpoint costs some ten milliseconds, what is lost without one at most this long.
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Indices into a store's images: what a protocol trains on, steers by and reports on."""
-
-    pool: NDArray[np.int64]
-    validation: NDArray[np.int64]
-    test: NDArray[np.int64]
-    """Empty if the validation set is what is reported on."""
-
-    @classmethod
-    def of(cls, run: Run, store: ImageStore) -> Self:
-        """What the Run's protocol makes of a store's split. Raises RunError if the Run's subset does not fit into the pool."""
-        if run.protocol == "paper":
-            parts = cls(store.indices("train", "validation"), store.indices("test"), np.empty(0, np.int64))
-        else:
-            parts = cls(store.indices("train"), store.indices("validation"), store.indices("test"))
-        try:
-            run.strategy.subset_size(len(parts.pool))
-        except ValueError as error:
-            raise RunError(f"{run.id}: {error}") from None
-        return parts
 
 
 @dataclass(frozen=True)
@@ -67,6 +45,10 @@ class Trained:
     test_at_best: float | None
     times_trained: NDArray[np.int32]
     """How often each image of the pool was trained on."""
+    confusion: list[list[int]]
+    """After the last epoch, on the images reported on: images of class i (rows) taken for class j (columns)."""
+    dead_units: list[DeadUnits]
+    """Likewise: of each layer with a ReLU, what never rises above 0."""
     resamplings: dict[str, int]
     n_parameters: int
     sittings: int
@@ -76,21 +58,26 @@ class Training:
     """A Run in progress: everything that changes from epoch to epoch, and nothing else."""
 
     def __init__(self, run: Run, images: ResidentImages, parts: Parts, n_classes: int, precision: str) -> None:
+        conventions = cnn.CNN[run.model].conventions
         self.run = run
-        self.images = images
+        self.images = images.scaled(conventions.scaling)
         self.parts = parts
         self.precision = precision
+        self.n_classes = n_classes
         height, width, channels = images.shape
         try:
             cnn.check_image_size(run.model, height, width)
         except ValueError as error:
             raise RunError(f"{run.id}: {error}; set `image_size` of the data set {run.dataset!r}") from None
+        generator = torch_generator(run.seed, "initialisation")
         network = cnn.build(
-            run.model, channels, n_classes, torch_generator(run.seed, "initialisation"), batch_norm=run.batch_norm
+            run.model, channels, n_classes, generator, image_size=(height, width), batch_norm=run.batch_norm
         )
         fuse(network)
-        self.network: nn.Module = network.to(images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = torch.optim.Adam(self.network.parameters(), run.learning_rate, fused=True)
+        self.network: nn.Sequential = network.to(images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = torch.optim.Adam(
+            self.network.parameters(), run.learning_rate, eps=conventions.adam_epsilon, fused=True
+        )
         self.strategy = run.strategy.build(len(parts.pool), numpy_generator(run.seed, "selection"), run.epochs)
         self.times_trained = np.zeros(len(parts.pool), dtype=np.int32)
         self.epoch = 0
@@ -109,7 +96,8 @@ class Training:
         self.times_trained[subset] += 1  # a subset holds no image twice
         self.images_trained += len(subset)
         selected = time.perf_counter()
-        train_loss, train_accuracy, scores = self._train(subset)
+        with own_draws(self.images.device, self.run.seed, "dropout", self.epoch):
+            train_loss, train_accuracy, scores = self._train(subset)
         trained = time.perf_counter()
         validation_loss, validation_accuracy = self.evaluate(self.parts.validation)
         if validation_accuracy > self.best_accuracy:
@@ -169,15 +157,34 @@ class Training:
         """Mean loss and accuracy on a part of the images."""
         self.network.eval()
         total = torch.zeros(2, dtype=torch.float64, device=self.images.device)
-        height, width, _ = self.images.shape
-        for batch in self.images.indices(part).split(max(1, EVALUATION_PIXELS // (height * width))):
+        for batch in self._evaluation_batches(part):
             total += _tally(self._cross_entropy(self.images.batch(batch), batch))
         return self._means(total, len(part))
+
+    @torch.no_grad()
+    def diagnose(self, part: NDArray[np.int64]) -> tuple[list[list[int]], list[DeadUnits]]:
+        """The confusion matrix on a part of the images, and what of the network is dead there."""
+        self.network.eval()
+        counts = torch.zeros(self.n_classes, self.n_classes, dtype=torch.int64, device=self.images.device)
+        with watch_units(self.network) as highest:
+            for batch in self._evaluation_batches(part):
+                with self._autocast():
+                    taken = self.network(self.images.batch(batch)).argmax(1)
+                counts.view(-1).add_(
+                    torch.bincount(self.images.labels[batch] * self.n_classes + taken, minlength=counts.numel())
+                )
+        return counts.tolist(), dead_units(highest)
+
+    def _evaluation_batches(self, part: NDArray[np.int64]) -> tuple[Tensor, ...]:
+        height, width, _ = self.images.shape
+        batches: tuple[Tensor, ...] = self.images.indices(part).split(max(1, EVALUATION_PIXELS // (height * width)))
+        return batches
 
     def _training_images(self, index: Tensor) -> Tensor:
         if self.run.augmentation == "none":
             return self.images.batch(index)
-        return self.images.augmented_batch(index, derive_seed(self.run.seed, "augmentation"), self.epoch)
+        seed = derive_seed(self.run.seed, "augmentation")
+        return self.images.augmented_batch(index, self.run.augmentation, seed, self.epoch)
 
     def _cross_entropy(
         self, images: Tensor, index: Tensor, reduction: Literal["mean", "none"] = "mean"
@@ -276,6 +283,8 @@ def _finish(training: Training, rows: list[Epoch]) -> Trained:
     """Look at the test set for the first and only time: with the last weights, and with those of the best epoch."""
     test_at_last = test_at_best = None
     n_parameters = cnn.count_parameters(training.network)
+    part = training.parts.test if len(training.parts.test) else training.parts.validation
+    confusion, dead_units = training.diagnose(part)
     if len(training.parts.test):
         test_at_last = training.evaluate(training.parts.test)[1]
         training.network.load_state_dict(training.best_weights)
@@ -285,6 +294,8 @@ def _finish(training: Training, rows: list[Epoch]) -> Trained:
         weights=training.best_weights,
         best_epoch=training.best_epoch,
         times_trained=training.times_trained,
+        confusion=confusion,
+        dead_units=dead_units,
         test_at_last=test_at_last,
         test_at_best=test_at_best,
         resamplings=training.resamplings,

@@ -8,6 +8,7 @@ from typing import Any
 from pydyn.errors import RunError
 from pydyn.files import write_text
 from pydyn.studies.run import Run
+from pydyn.training.dead_units import DeadUnits
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,10 @@ class Summary:
     unique_images: int
     resamplings_1: int
     resamplings_2: int
+    confusion: list[list[int]]
+    """After the last epoch, on the images reported on: images of class i (rows) taken for class j (columns)."""
+    dead_units: list[DeadUnits]
+    """Likewise: of each layer with a ReLU, the units that are 0 on every image."""
     device: str
     precision: str
     threads: int
@@ -95,6 +100,7 @@ def read_summary(path: Path) -> Summary:
                 "run": Run.from_dict(values["run"]),
                 "accuracy": Accuracy(**values["accuracy"]),
                 "seconds": Seconds(**values["seconds"]),
+                "dead_units": [DeadUnits(**layer) for layer in values["dead_units"]],
             }
         )
     except FileNotFoundError:

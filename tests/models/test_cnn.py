@@ -27,6 +27,35 @@ def test_cnn_b_has_the_parameters_of_our_reading():
     assert cnn.count_parameters(build("cnn_b")) == by_hand
 
 
+def test_the_reports_networks_have_keras_s_parameters():
+    hidden, last = 128, 128 * 10 + 10
+    base = conv(3, 32) + (15 * 15 * 32 * hidden + hidden) + last
+    assert cnn.count_parameters(build("base")) == base == 923_914
+    deeper = conv(3, 32) + conv(32, 128) + (6 * 6 * 128 * hidden + hidden) + last
+    assert cnn.count_parameters(build("deeper")) == deeper == 629_130
+    # Keras counts the running means and variances, too: 924,554, of which 320 are not trained.
+    normalised = build("normalised")
+    assert cnn.count_parameters(normalised) == base + 2 * 32 + 2 * hidden == 924_554 - 320
+    running = [value for name, value in normalised.state_dict().items() if "running" in name]
+    assert sum(value.numel() for value in running) == 320
+
+
+def test_the_reports_networks_follow_keras_s_conventions():
+    network = build("normalised")
+    norms = [layer for layer in network if isinstance(layer, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)]
+    assert [(norm.num_features, norm.eps, norm.momentum) for norm in norms] == [(32, 1e-3, 0.01), (128, 1e-3, 0.01)]
+    assert [type(layer).__name__ for layer in network] == [
+        *("Conv2d", "ReLU", "BatchNorm2d", "MaxPool2d", "Flatten", "Linear", "ReLU", "BatchNorm1d", "Linear")
+    ]
+    assert [layer.p for layer in build("deeper") if isinstance(layer, torch.nn.Dropout)] == [0.25, 0.5]
+    for layer in build("deeper"):
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+            receptive = layer.weight[0][0].numel() if layer.weight.dim() == 4 else 1
+            bound = (6 / (receptive * (layer.weight.shape[0] + layer.weight.shape[1]))) ** 0.5
+            assert 0.98 * bound < layer.weight.abs().max() <= bound
+            assert not layer.bias.any()
+
+
 def test_cnn_a_prints_the_sizes_of_table_1():
     sizes = []
     output = torch.zeros(1, 3, 32, 32)
@@ -57,13 +86,13 @@ def test_a_plain_deep_network_learns_from_its_initialisation(name):
     images = torch.randn(48, 1, 16, 16, generator=generator)
     labels = torch.arange(48) % 3
     images += labels.view(-1, 1, 1, 1) - 1
-    network = build(name, in_channels=1, n_classes=3)
+    network = build(name, in_channels=1, n_classes=3, image_size=(16, 16))
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
     for _ in range(60):
         optimiser.zero_grad()
         torch.nn.functional.cross_entropy(network(images), labels).backward()
         optimiser.step()
-    assert (network(images).argmax(1) == labels).float().mean() > 0.95
+    assert (network.eval()(images).argmax(1) == labels).float().mean() > 0.95
 
 
 def test_unknown_names_are_refused():
@@ -73,10 +102,9 @@ def test_unknown_names_are_refused():
 
 @pytest.mark.parametrize("name", cnn.CNN)
 def test_exactly_the_images_that_a_network_cannot_take_are_refused(name):
-    network = build(name)
     for size in range(1, 20):
         try:
-            network(torch.zeros(1, 3, size, 40))
+            build(name, image_size=(size, 40)).eval()(torch.zeros(1, 3, size, 40))
         except RuntimeError:
             with pytest.raises(ValueError, match=f"{size}x40 are too small for {name}"):
                 cnn.check_image_size(name, size, 40)

@@ -14,6 +14,7 @@ from pydyn.data.store import StoreWriter
 from pydyn.report.results import read_facts
 from pydyn.studies.registry import runs
 from pydyn.studies.run import Run
+from pydyn.training.dead_units import DeadUnits
 from pydyn.training.history import Epoch, History
 from pydyn.training.summary import Accuracy, Seconds, Summary, write_summary
 
@@ -141,6 +142,8 @@ def write_run(results: Path, run: Run, data: str, sizes: tuple[int, int, int] = 
         unique_images=rows[-1].unique_images,
         resamplings_1=2 if resamples else 0,
         resamplings_2=run.seed if resamples else 0,
+        confusion=[[18, 1, 1], [2, 17, 1], [0, 3, 17]],
+        dead_units=[DeadUnits(1, 32, run.seed)],
         device="cpu",
         precision="fp32",
         threads=1,

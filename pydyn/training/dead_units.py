@@ -1,0 +1,52 @@
+"""Units that a network has and does not use: their ReLU never lets anything through, so that they never learn again."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from pydyn.ops import ReLUMaxPool
+
+
+@dataclass(frozen=True)
+class DeadUnits:
+    """Of one layer with a ReLU."""
+
+    layer: int
+    """Position in the network, from 0."""
+    units: int
+    """Filters of a convolution, or units of a dense layer."""
+    dead: int
+    """How many of them are 0 on every image, everywhere."""
+
+
+@contextlib.contextmanager
+def watch_units(network: nn.Sequential) -> Iterator[dict[int, Tensor]]:
+    """Within this context, the highest activation so far of each unit: (units,), by the position of its ReLU."""
+    highest: dict[int, Tensor] = {}
+
+    def see(position: int, layer: nn.Module, inputs: tuple[Tensor, ...], activations: Tensor) -> None:
+        found = activations.detach().float().amax(dim=[0, *range(2, activations.dim())])
+        highest[position] = torch.maximum(highest[position], found) if position in highest else found
+
+    hooks = [
+        layer.register_forward_hook(partial(see, position))
+        for position, layer in enumerate(network)
+        if isinstance(layer, nn.ReLU | ReLUMaxPool)
+    ]
+    try:
+        yield highest
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def dead_units(highest: dict[int, Tensor]) -> list[DeadUnits]:
+    """Count what never rose above 0. A unit that is NaN is not dead, but worse."""
+    return [
+        DeadUnits(position, len(values), int((values <= 0).sum().item()))
+        for position, values in sorted(highest.items())
+    ]
