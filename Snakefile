@@ -11,6 +11,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/dynamic.smk"
 include: "workflow/rules/frugal.smk"
+include: "workflow/rules/architectures.smk"
 include: "workflow/rules/report.smk"
 
 

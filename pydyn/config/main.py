@@ -10,6 +10,7 @@ import yaml
 from pydantic import StringConstraints, ValidationError, model_validator
 from pydantic.json_schema import GenerateJsonSchema
 
+from pydyn.config.architectures import ArchitecturesStudy
 from pydyn.config.base import Count, Listed, Section
 from pydyn.config.datasets import AnyDataset
 from pydyn.config.frugal import FrugalStudy
@@ -23,7 +24,7 @@ NAME_RULE = "data sets have letters, digits, '.', '_' and '-', folders of result
 class Config(Section):
     """Everything a workflow needs to know. Keys at the top level may also be given by `--config key=value`."""
 
-    studies: Listed[Literal["dynamic", "frugal"]]
+    studies: Listed[Literal["dynamic", "frugal", "architectures"]]
     """Which sections below to run."""
     results: Annotated[str, StringConstraints(pattern=r"^[^{}\x00-\x1f]*[^{}\x00-\x20][^{}\x00-\x1f]*$")] = "results"
     """Where everything is written, relative to the working directory."""
@@ -37,6 +38,7 @@ class Config(Section):
     datasets: dict[Name, AnyDataset]
     dynamic: DynamicStudy | None = None
     frugal: FrugalStudy | None = None
+    architectures: ArchitecturesStudy | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

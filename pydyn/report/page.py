@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from pydyn.config.main import Config
 from pydyn.files import whole_or_absent, write_text
+from pydyn.report.architectures import study as architectures
 from pydyn.report.blocks import Section, StudyReport
 from pydyn.report.dynamic import study as dynamic
 from pydyn.report.figures import Drawing
@@ -20,6 +21,7 @@ from pydyn.report.tables import Table
 PAGES: dict[str, Callable[[Config, Path], StudyPage]] = {
     "dynamic": dynamic.page,
     "frugal": frugal.page,
+    "architectures": architectures.page,
 }
 
 

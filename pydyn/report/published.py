@@ -128,3 +128,28 @@ def frugal_search() -> list[tuple[str, int, int, float, float]]:
         (row.backbone, row.train_samples, row.combinations, row.fine_tuning_seconds, row.proposed_seconds)
         for row in rows
     ]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one training of the study `architectures`."""
+
+    accuracy_percent: float
+    loss: float
+
+
+def architectures() -> dict[int, Outcome]:
+    """Experiments 1, 2 and 4 (table 1)."""
+    rows = _read("architectures.csv")
+    return {
+        int(row.experiment): Outcome(row.accuracy_percent, row.loss) for row in rows[rows.experiment != 3].itertuples()
+    }
+
+
+def architectures_grid() -> dict[tuple[float, int, int], Outcome]:
+    """Experiment 3, by learning rate, batch size and epochs."""
+    rows = _read("architectures.csv")
+    return {
+        (float(row.learning_rate), int(row.batch_size), int(row.epochs)): Outcome(row.accuracy_percent, row.loss)
+        for row in rows[rows.experiment == 3].itertuples()
+    }

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydyn.report.blocks import StudyReport
-from pydyn.report.results import DataFacts
+from pydyn.report.results import DataFacts, Result, last_accuracy_percent
 
 
 @dataclass(frozen=True)
@@ -41,3 +41,37 @@ class StudyPage:
     report: StudyReport
     data: Sequence[DataFacts]
     runs: Sequence[RunFacts]
+
+
+def facts_of_network(result: Result, accuracy: float) -> RunFacts:
+    """Of a network trained from scratch, whose study reports this accuracy, in percent."""
+    run, summary = result.run, result.summary
+    more = {
+        "accuracy_at_last_epoch_percent": last_accuracy_percent(summary),
+        "best_validation_percent": 100 * summary.accuracy.best_validation,
+        "images_trained": summary.images_trained,
+        "unique_images": summary.unique_images,
+        "resamplings_1": summary.resamplings_1,
+        "resamplings_2": summary.resamplings_2,
+        "seconds_train": summary.seconds.train,
+        "seconds_evaluate": summary.seconds.evaluate,
+        "seconds_select": summary.seconds.select,
+        "sittings": summary.sittings,
+    }
+    return RunFacts(
+        study=run.study,
+        kind=run.strategy.name,
+        setting=run.setting,
+        seed=run.seed,
+        accuracy_percent=accuracy,
+        best_epoch=summary.accuracy.best_epoch,
+        epochs=run.epochs,
+        seconds=summary.seconds.total,
+        device=summary.device,
+        precision=summary.precision,
+        threads=summary.threads,
+        code=summary.code,
+        versions=summary.versions,
+        finished=summary.finished,
+        more=more,
+    )

@@ -1,0 +1,86 @@
+"""The study's rows: what was trained from several seeds, and what was published of it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pydyn.report import published
+from pydyn.report.results import Replicates, StudyResults, last_accuracy_percent
+from pydyn.report.statistics import Estimate, estimate, paired_difference
+from pydyn.selection.controls import Full
+from pydyn.selection.dynamic import Dynamic
+from pydyn.studies.architectures import EXPERIMENTS
+from pydyn.training.summary import Summary
+
+# So close to what is right by chance a network has learnt nothing.
+NEAR_CHANCE = 1.1
+
+WORDS = {1: "base", 2: "deeper, with dropout", 4: "batch normalisation, augmentation"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """An experiment with one strategy."""
+
+    experiment: int
+    replicates: Replicates
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        name = f"{self.experiment}: {WORDS[self.experiment]}"
+        strategy = self.replicates.run.strategy
+        if isinstance(strategy, Full):
+            return name
+        return f"{name}, {'Dynamic Training' if isinstance(strategy, Dynamic) else strategy.label}"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is the source's own training."""
+        return isinstance(self.replicates.run.strategy, Full)
+
+    @property
+    def published(self) -> published.Outcome | None:
+        """What the source reports of it."""
+        return published.architectures()[self.experiment] if self.is_plain else None
+
+
+def network_rows(results: StudyResults) -> list[Row]:
+    """Experiments 1, 2 and 4 as published, then with other strategies."""
+    number_of = {experiment.model: experiment.number for experiment in EXPERIMENTS}
+    return [
+        Row(number_of[row.run.model], row)
+        for name in ("networks", "strategies")
+        for row in results.replicates(name, "paper")
+    ]
+
+
+def losses(row: Replicates) -> Estimate:
+    """After the last epoch, on the test images."""
+    return estimate([result.history[-1].validation_loss for result in row.results])
+
+
+def accuracies(row: Replicates) -> Estimate:
+    """After the last epoch, on the test images, in percent."""
+    return row.estimate(last_accuracy_percent)
+
+
+def dead_percent(row: Replicates) -> float:
+    """Share of units of the layers with a ReLU, the last of them, that are 0 on all test images: mean over the seeds."""
+    return float(np.mean([100 * _dead_share(result.summary) for result in row.results]))
+
+
+def _dead_share(summary: Summary) -> float:
+    last = summary.dead_units[-1]
+    return last.dead / last.units
+
+
+def collapsed(row: Replicates) -> int:
+    """Replicates that end at chance."""
+    chance = 100 / len(row.results[0].summary.confusion)
+    return sum(last_accuracy_percent(result.summary) < NEAR_CHANCE * chance for result in row.results)
+
+
+def difference(ours: Replicates, theirs: Replicates) -> Estimate | None:
+    """Of accuracy in points, paired by seed."""
+    return paired_difference(ours.by_seed(last_accuracy_percent), theirs.by_seed(last_accuracy_percent))

@@ -1,0 +1,156 @@
+"""The study's part of the page: headline and sections."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pydyn.config.main import Config
+from pydyn.report import published
+from pydyn.report.architectures.pictures import confusion_drawing, curves_drawing, grid_drawing
+from pydyn.report.architectures.rows import Row, accuracies, collapsed, dead_percent, difference, network_rows
+from pydyn.report.architectures.tables import differences_table, grid_table, networks_table
+from pydyn.report.blocks import Block, Facts, Paragraph, Section, StudyReport
+from pydyn.report.dynamic.differences import in_words
+from pydyn.report.results import Replicates, StudyResults, last_accuracy_percent, read_study
+from pydyn.report.runs import StudyPage, facts_of_network
+from pydyn.report.tables import duration, number, with_interval
+
+EXPLANATION = (
+    "A report trained four networks on CIFAR-10 in Keras, once each, and drew conclusions from the differences. Here the same "
+    "networks, with Keras's conventions where they matter (valid padding, Glorot initialisation, ε of Adam and of batch "
+    "normalisation, images in 0 to 1), are trained from several seeds. Experiment 3 is a grid over learning rate, batch size and "
+    "epochs on 80 % of the training images. The figure is of the last epoch, as in the source; the test images choose nothing."
+)
+CHANCE = 10.0
+
+
+def page(config: Config, results: Path) -> StudyPage:
+    """Read the study's results and say what came out. Raises DataError or RunError for what is missing."""
+    found = read_study(config, "architectures", results)
+    runs = [facts_of_network(result, last_accuracy_percent(result.summary)) for result in found.results]
+    return StudyPage(report(found), [found.data], runs)
+
+
+def report(results: StudyResults) -> StudyReport:
+    """All that the page says of the study."""
+    rows = network_rows(results)
+    cells = results.replicates("grid", "paper")
+    networks: list[Block] = [
+        Paragraph(EXPLANATION),
+        networks_table(results, rows),
+        differences_table(rows),
+        curves_drawing(rows),
+        confusion_drawing(rows, results.data.class_names),
+    ]
+    sections = [Section("architectures-networks", "Experiments 1, 2 and 4: networks", networks)]
+    if cells:
+        blocks: list[Block] = [grid_drawing(cells), grid_table(cells), *map(Paragraph, _why_rates_collapse(cells))]
+        sections.append(Section("architectures-grid", "Experiment 3: hyper-parameters", blocks))
+    return StudyReport(
+        "Architectures", _facts(results), list(_findings(rows, cells)), list(_caveats(results, rows)), sections
+    )
+
+
+def _facts(results: StudyResults) -> Facts:
+    data, done = results.data, [result.summary for result in results.results]
+    counts = ", ".join(f"{len(listed)} in {name}" for name, listed in results.experiments.items())
+    return Facts(
+        [
+            (
+                "Data",
+                f"{data.name}: {data.source}, {number(data.n_images)} images of {data.size}",
+            ),
+            ("Splits", f"{data.n_train:,} train, {data.n_test:,} test; digest {data.digest[:12]}"),
+            ("Runs", f"{len(done)} ({counts})"),
+            ("Device", "; ".join(sorted({f"{s.device}, {s.precision}, {s.threads} thread(s)" for s in done}))),
+            ("Time", f"{duration(sum(summary.seconds.total for summary in done))} added up over the Runs"),
+        ]
+    )
+
+
+def _findings(rows: Sequence[Row], cells: Sequence[Replicates]) -> Iterator[str]:
+    plain = {row.experiment: row for row in rows if row.is_plain}
+    for number_, row in plain.items():
+        found, told = accuracies(row.replicates), row.published
+        assert told is not None
+        yield (
+            f"Experiment {number_} ({row.name.partition(': ')[2]}): {with_interval(found.mean, found.half_width, 2)} % "
+            f"(n = {found.n}), published {told.accuracy_percent:.2f} %."
+        )
+    claims = {
+        (2, 1): "The deeper network beats the base",
+        (4, 1): "Batch normalisation and augmentation beat the base",
+        (4, 2): "Experiment 4 is the best of all",
+    }
+    for (ours, theirs), claim in claims.items():
+        found_ = difference(plain[ours].replicates, plain[theirs].replicates)
+        if found_ is not None:
+            yield f"“{claim}”, says the source: {_survives(found_.verdict, found_.mean)}. {in_words(found_)}."
+    if cells:
+        yield _hyperparameters_against_networks(plain, cells)
+        yield from _why_rates_collapse(cells)
+    for row in rows:
+        if not row.is_plain:
+            found_ = difference(row.replicates, plain[row.experiment].replicates)
+            if found_ is not None:
+                yield f"Experiment {row.name}, against the full pool: {in_words(found_)}."
+
+
+def _survives(verdict: str, mean: float) -> str:
+    if verdict == "holds":
+        return "survives repeats" if mean > 0 else "does not survive, the opposite holds"
+    return "is not shown by these repeats"
+
+
+def _hyperparameters_against_networks(plain: dict[int, Row], cells: Sequence[Replicates]) -> str:
+    best = max(cells, key=lambda cell: accuracies(cell).mean)
+    base = accuracies(plain[1].replicates).mean
+    by_grid, by_network = (
+        accuracies(best).mean - base,
+        max(accuracies(plain[number_].replicates).mean for number_ in (2, 4)) - base,
+    )
+    run = best.run
+    place, _ = max(published.architectures_grid().items(), key=lambda item: item[1].accuracy_percent)
+    there = f"{place[0]:g}, {place[1]}, {place[2]}"
+    return (
+        "“Architecture improves more than hyper-parameters”: the best of the grid (rate "
+        f"{run.learning_rate:g}, batch {run.batch_size}, {run.epochs} epochs; published: {there})"
+        f" is {number(by_grid, 2, sign=True)} points from experiment 1, the best network "
+        f"{number(by_network, 2, sign=True)}. The grid trains on a fifth fewer images, and its best is picked by the test images."
+    )
+
+
+def _why_rates_collapse(cells: Sequence[Replicates]) -> list[str]:
+    """What the largest learning rate does to the network."""
+    largest = max(cell.run.learning_rate for cell in cells)
+    at_largest = [cell for cell in cells if cell.run.learning_rate == largest]
+    others = [cell for cell in cells if cell.run.learning_rate != largest]
+    n_runs = sum(len(cell.results) for cell in at_largest)
+    n_collapsed = sum(collapsed(cell) for cell in at_largest)
+    told = [outcome for place, outcome in published.architectures_grid().items() if place[0] == largest]
+    there = f" (published: {sum(o.accuracy_percent <= CHANCE for o in told)} of {len(told)})" if told else ""
+    fallen = [cell for cell in at_largest if collapsed(cell)]
+    text = (
+        f"At a learning rate of {largest:g}, {n_collapsed} of {n_runs} trainings end at chance{there}. Of the dense layer's 128 "
+        f"units, {number(sum(map(dead_percent, at_largest)) / len(at_largest), 0)} % are dead there on average: 0 on every test "
+        "image, so that no gradient reaches them again"
+    )
+    if others:
+        text += f"; at the smaller rates {number(sum(map(dead_percent, others)) / len(others), 0)} %"
+    if fallen:
+        text += f". Where trainings collapsed it is {number(sum(map(dead_percent, fallen)) / len(fallen), 0)} %"
+    return [f"{text}."]
+
+
+def _caveats(results: StudyResults, rows: Sequence[Row]) -> Iterator[str]:
+    data = results.data
+    differences = []
+    if not published.is_dataset(data.class_names):
+        differences.append(f"the data set {data.name} instead of {published.DATASET}")
+    elif data.declaration.get("source") in ("archive", "folder"):
+        differences.append(f"images from {data.declaration['source']}, which may be lossy copies")
+    if data.n_train != published.POOL:
+        differences.append(f"{data.n_train:,} training images instead of {published.POOL:,}")
+    if (epochs := rows[0].replicates.run.epochs) != 10:
+        differences.append(f"{epochs} epochs instead of 10")
+    if differences:
+        yield f"The setting differs from the published one: {'; '.join(differences)}."

@@ -1,0 +1,101 @@
+"""The study `architectures` on the page."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pydyn.config.main import overlay, parse
+from pydyn.report.page import write_report
+from pydyn.report.results import read_facts
+from pydyn.studies.registry import runs
+from pydyn.training.summary import Summary
+from tests.report.conftest import write_run, write_store
+
+T_975 = {3: 4.302652729911275}
+BASE: dict[str, Any] = {
+    "studies": ["architectures"],
+    "datasets": {"figures": {"source": "shapes", "train": 120, "test": 60}},
+    "architectures": {"dataset": "figures", "epochs": 4, "replicates": 3},
+}
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Callable[..., tuple[str, dict[Any, Summary]]]:
+    def make(change: dict[str, Any] | None = None) -> tuple[str, dict[Any, Summary]]:
+        config = parse(overlay(BASE, {"architectures": change or {}}))
+        write_store(tmp_path)
+        digest = read_facts("figures", tmp_path).digest
+        written = {run: write_run(tmp_path, run, digest) for run in runs(config, "architectures")}
+        write_report(config, tmp_path, tmp_path / "report" / "index.html", progress=lambda line: None)
+        return (tmp_path / "report" / "index.html").read_text(), written
+
+    return make
+
+
+def table(tmp_path: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(tmp_path / "report" / "tables" / f"{name}.csv")
+
+
+def last(written: dict[Any, Summary], model: str, strategy: str) -> dict[int, float]:
+    return {
+        run.seed: 100 * summary.accuracy.last_validation
+        for run, summary in written.items()
+        if run.model == model and run.strategy.name == strategy
+    }
+
+
+def interval(sample: list[float]) -> tuple[float, float]:
+    return float(np.mean(sample)), T_975[len(sample)] * float(np.std(sample, ddof=1)) / len(sample) ** 0.5
+
+
+def test_the_last_epoch_stands_beside_the_published(report: Any, tmp_path: Path) -> None:
+    page, written = report()
+    found = table(tmp_path, "architectures-networks")
+    models = ["base", "deeper", "normalised"]
+    assert found.published_accuracy_percent.tolist()[:3] == [63.82, 69.81, 70.26]
+    assert found.published_loss.tolist()[:3] == [1.13, 0.87, 0.86]
+    assert found.published_accuracy_percent[3:].isna().all()
+    for position, (strategy, model) in enumerate([(s, m) for s in ("full", "dynamic") for m in models]):
+        mean, half_width = interval(list(last(written, model, strategy).values()))
+        row = found.iloc[position]
+        assert (row.accuracy_percent_mean, row.accuracy_percent_half_width_95) == pytest.approx((mean, half_width))
+        assert row.dead_percent == pytest.approx(100 * np.mean([0, 1, 2]) / 32)
+    assert "published 63.82 %" in page
+
+
+def test_what_survives_repeats(report: Any, tmp_path: Path) -> None:
+    page, written = report()
+    found = table(tmp_path, "architectures-differences")
+    assert len(found) == 3 + 3
+    base, deeper = last(written, "base", "full"), last(written, "deeper", "full")
+    mean, half_width = interval([deeper[seed] - base[seed] for seed in range(3)])
+    row = found.iloc[0]
+    assert (row.difference_points, row.interval_high - mean) == pytest.approx((mean, half_width))
+    assert row.published_difference_points == pytest.approx(69.81 - 63.82)
+    claim = next(line for line in re.findall("<li>(.*?)</li>", page) if "The deeper network beats the base" in line)
+    expected = "survives repeats" if mean > half_width else "does not survive" if mean < -half_width else "is not shown"
+    assert expected in claim
+
+
+def test_the_whole_grid_stands_beside_the_published(report: Any, tmp_path: Path) -> None:
+    page, written = report()
+    found = table(tmp_path, "architectures-grid")
+    assert len(found) == 27
+    row = found[(found.learning_rate == 0.01) & (found.batch_size == 32) & (found.epochs == 15)].iloc[0]
+    assert (row.published_accuracy_percent, row.published_loss) == (35.75, 1.82)
+    assert "At a learning rate of 0.01, 0 of 9 trainings end at chance (published: 2 of 9)" in page
+    cells = {run: summary for run, summary in written.items() if run.strategy.name == "fixed"}
+    best = max(cells, key=lambda run: cells[run].accuracy.last_validation)
+    assert f"(rate {best.learning_rate:g}, batch {best.batch_size}, {best.epochs} epochs;" in page
+
+
+def test_without_grid_and_strategies(report: Any, tmp_path: Path) -> None:
+    page, written = report({"grid": None, "strategies": [], "replicates": 1})
+    assert "Experiment 3" not in re.sub("<p>.*?</p>", "", page)
+    assert len(written) == 3
+    assert "n = 1" in page
