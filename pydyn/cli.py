@@ -87,8 +87,8 @@ def train(config_files: tuple[Path, ...], ids: tuple[str, ...], done: Path | Non
     (try again), and the same command goes on from there.
     """
     from pydyn.config.main import load
+    from pydyn.device import open_device
     from pydyn.studies.registry import runs
-    from pydyn.training.device import open_device
     from pydyn.training.execute import execute
     from pydyn.training.stopping import asked_to_stop
 

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 # What a Run's result depends on, its own strategy apart.
-TRAINING_MODULES = ("pydyn.training.loop", "pydyn.training.device", "pydyn.training.summary")
+TRAINING_MODULES = ("pydyn.training.loop", "pydyn.device", "pydyn.training.summary")
 
 # Imported by what computes, but without a part in it: the version's number, and the list of strategies, which grows.
 NO_PART = frozenset({"pydyn", "pydyn.selection.registry"})

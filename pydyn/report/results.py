@@ -212,7 +212,10 @@ def _read_run(run: Run, results: Path, data: DataFacts) -> Result:
     if not (directory / "summary.json").exists():
         raise RunError(f"Run {run.id} is not complete: {directory} has no summary.json; run the workflow again")
     try:
-        summary, history = read_summary(directory / "summary.json"), tuple(read_history(directory / "history.csv"))
+        summary, history = (
+            read_summary(directory / "summary.json"),
+            tuple(read_history(directory / "history.csv", Epoch)),
+        )
     except RunError as error:
         raise RunError(f"Run {run.id} cannot be read: {error}") from None
     if summary.run != run:
