@@ -36,8 +36,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import Row, device_name, timed, write_json
+from pydyn.device import keep_memory, resolve_precision
 from pydyn.models.head_setting import HeadSetting, Kind
-from pydyn.training.device import keep_memory, resolve_precision
 from pydyn.training.head_data import DTYPES, HeadData, Precision
 from pydyn.training.heads import HeadTraining, winner
 
