@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 from pydyn.models import heads
 from pydyn.models.head_setting import HeadSetting
 from pydyn.ops import reference
+from pydyn.ops.extension import Extension
 from pydyn.training import head_population
 from pydyn.training.head_data import HeadData
 from pydyn.training.head_layers import evaluation_logits
@@ -221,6 +222,17 @@ def test_the_number_of_heads_does_not_matter(n_heads):
     together = train(settings, data, epochs=3)
     (alone,) = train(settings[-1:], data, epochs=3)
     assert_close(together[-1], alone, 1e-4, 1e-3)
+
+
+@pytest.mark.parametrize(("precision", "loss", "weight"), [("fp32", 1e-4, 1e-3), ("bf16", 1e-2, 3e-2)])
+def test_what_other_devices_run_gives_the_same(precision, loss, weight, monkeypatch):
+    data = make_data(precision)
+    ours = train(MIXTURE, data)
+    for module in ("adamw", "hidden"):
+        monkeypatch.setattr(f"pydyn.ops.{module}.EXTENSION", Extension("this is another device"))
+        monkeypatch.setattr(f"pydyn.ops.{module}.warn_reference", lambda: None)
+    for one, other in zip(ours, train(MIXTURE, data), strict=True):
+        assert_close(one, other, loss, weight)
 
 
 @settings(deadline=None, max_examples=10)
