@@ -39,7 +39,7 @@ from benchmarks.measure import Row, device_name, timed, write_json
 from pydyn.device import keep_memory, resolve_precision
 from pydyn.models.head_setting import HeadSetting, Kind
 from pydyn.training.head_data import DTYPES, HeadData, Precision
-from pydyn.training.heads import HeadTraining, winner
+from pydyn.training.heads import HeadTraining
 
 N_ROWS, N_TRAIN, N_FEATURES, N_LATENT, N_HIDDEN = 10_000, 8_000, 1_280, 64, 128
 BATCH = 256
@@ -52,7 +52,7 @@ def make_features(n_classes: int) -> tuple[Tensor, Tensor]:
     """(N, D) float16, and (N,) labels."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, n_classes, (N_ROWS,), generator=generator)
-    centres = 0.6 * torch.randn(n_classes, N_LATENT, generator=generator)
+    centres = 0.25 * torch.randn(n_classes, N_LATENT, generator=generator)
     latent = centres[labels] + torch.randn(N_ROWS, N_LATENT, generator=generator)
     mixing = torch.randn(N_LATENT, N_FEATURES, generator=generator) / N_LATENT**0.5
     return torch.relu(latent @ mixing + 0.5 * torch.randn(N_ROWS, N_FEATURES, generator=generator)).half(), labels
@@ -211,10 +211,11 @@ def fit_row(case: str, n_classes: int, count: int, precision: Precision, watch: 
             watch.time_square(precision)
     results = trained[0].results()
     epochs = sum(len(result.history) for result in results)
+    best = max(result.best.balanced_accuracy for result in results)
     seconds, rival = watch.median("ours"), watch.median("sklearn")
     limit = n_flops(data, settings[0]) * epochs * watch.median("square")
     print(
-        f"{case}: best balanced accuracy on the validation rows: ours {winner(results).best.balanced_accuracy:.4f} "
+        f"{case}: best balanced accuracy on the validation rows: ours {best:.4f} "
         f"({epochs / count:.0f} epochs a head), sklearn {max(scores):.4f} ({len(scores)} fits)"
     )
     return Row(

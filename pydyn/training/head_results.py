@@ -67,11 +67,10 @@ class Progress:
 
 
 def winner(results: Sequence[HeadResult]) -> HeadResult:
-    """The head of the highest balanced accuracy at its best epoch; among equals the lowest validation loss, then the first."""
+    """The head of the lowest validation loss at its best epoch, the first among equals."""
     return min(results, key=lambda result: standing(result.best))
 
 
-def standing(row: HeadEpoch) -> tuple[float, float]:
+def standing(row: HeadEpoch) -> float:
     """What ranks heads by their best epochs, the better first in ascending order. A loss that is no number is the worst."""
-    loss = row.validation_loss
-    return -row.balanced_accuracy, loss if loss == loss else float("inf")
+    return row.validation_loss if row.validation_loss == row.validation_loss else float("inf")

