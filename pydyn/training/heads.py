@@ -7,9 +7,9 @@
 One rule, of validation rows alone, for a head's best epoch, halving and the winner: the lowest cross-entropy (with class weights,
 without ambiguity weights and smoothing). It moves before accuracy does and hardly ever ties. Measured on generated features (600
 to 1,000 training, 200 to 2,000 validation rows, 3 and 8 classes, 30 to 40 settings of all strengths, 10 to 12 splits): heads
-chosen by balanced accuracy instead were 0.2 to 0.9 points worse on test rows where classes overlap, and equal where they hardly do.
-Ambiguity weights and smoothing shift probabilities, which costs cross-entropy: to compare them with plain heads, choose a winner
-of each.
+chosen by balanced accuracy instead were 0.2 to 0.9 points worse on test rows where classes overlap, and equal where they hardly
+do. Ambiguity weights and smoothing shift probabilities, which costs cross-entropy: to compare them with plain heads, choose a
+winner of each.
 """
 
 import time
@@ -223,8 +223,8 @@ def train_heads(
         patience: a head leaves when its validation loss has not fallen below its lowest for so many epochs on end; None: never.
         class_weight: (C,) floating factors of the classes' samples in training and validation losses, as `weight` of torch's
             cross-entropy; `balanced`: n / (C n_c) over the training rows, as in scikit-learn.
-        halving: epochs after which the better half (rounded up, by lowest validation loss so far) of the heads still running goes on, as
-            in successive halving (Jamieson and Talwalkar 2016).
+        halving: epochs after which the better half of the heads still running goes on (rounded up, by the lowest validation loss
+            so far), as in successive halving (Jamieson and Talwalkar 2016).
         progress: called after each epoch.
 
     Returns:
