@@ -88,3 +88,20 @@ def test_the_example_of_the_operations_runs_as_it_stands():
     exec(example, names)
     assert names["terms"].margins.shape == (5,)
     assert model[1].weight.grad.abs().sum() > 0
+
+
+def test_the_example_of_the_heads_runs_as_it_stands():
+    (example,) = blocks("train_heads")
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(90) % 3
+    names = {
+        "features": torch.randn(90, 16, generator=generator) + torch.nn.functional.one_hot(labels, 16) * 2,
+        "labels": labels,
+        "train": torch.arange(60),
+        "validation": torch.arange(60, 90),
+        "new_features": torch.zeros(2, 16),
+    }
+    exec(example, names)
+    assert len(names["results"]) == 12
+    assert names["best"].best.balanced_accuracy > 0.5
+    assert names["logits"].shape == (2, 3)

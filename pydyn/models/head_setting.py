@@ -35,8 +35,8 @@ class HeadSetting:
     """Units between the two layers of `redesigned`, at least 1; `linear` has none."""
     dropout: float = 0.0
     """Of `redesigned`: rate at which its units are dropped, at least 0 and below 1."""
-    batch_size: int = 128
-    """At least 2."""
+    batch_size: int = 256
+    """At least 2. In smaller batches the optimiser takes as long as the products do, where heads have hidden units."""
     seed: int = 0
     """Of initialisation, order and dropout, at least 0."""
 

@@ -2,7 +2,7 @@
 
 from pydyn.ops.adamw import adamw_
 from pydyn.ops.gather import gather_rows
-from pydyn.ops.hidden import batch_norm_relu_dropout
+from pydyn.ops.hidden import batch_norm_relu_dropout, batch_norm_relu_dropout_backward
 from pydyn.ops.images import gather_images
 from pydyn.ops.loss import AmbiguityCrossEntropy, AmbiguityTerms, ambiguity_cross_entropy
 from pydyn.ops.pool import ReLUMaxPool, relu_max_pool
@@ -14,6 +14,7 @@ __all__ = [
     "adamw_",
     "ambiguity_cross_entropy",
     "batch_norm_relu_dropout",
+    "batch_norm_relu_dropout_backward",
     "gather_images",
     "gather_rows",
     "relu_max_pool",

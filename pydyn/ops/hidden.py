@@ -55,6 +55,43 @@ def batch_norm_relu_dropout(
     return reference.batch_norm_relu_dropout(units, weight, bias, uniforms, rates)
 
 
+def batch_norm_relu_dropout_backward(
+    gradient: Tensor,
+    units: Tensor,
+    activations: Tensor,
+    weight: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    rates: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The backward pass of `batch_norm_relu_dropout` for loops that go without autograd.
+
+    Parameters
+    ----------
+    gradient : Tensor of shape (K, H, B), weight's dtype
+        Of the activations.
+    units, activations, weight, mean, variance, rates
+        As they went in and came out.
+
+    Returns
+    -------
+    Tensor of shape (K, H, B), units' dtype, and two of shape (K, H), weight's dtype
+        Gradients of units, weight and bias.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a shape, a device or a dtype is wrong; the message names the argument. On a CPU only.
+    """
+    arguments = (gradient, units, activations, weight, mean, variance, rates)
+    if EXTENSION.loaded and units.device.type == "cpu":
+        gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.pydyn.batch_norm_relu_dropout_backward.default(*arguments)
+        return gradients
+    if not EXTENSION.loaded:
+        warn_reference()
+    return reference.batch_norm_relu_dropout_backward(*arguments)
+
+
 def _fake(
     units: Tensor, weight: Tensor, bias: Tensor, uniforms: Tensor | None, rates: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,10 +122,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 
 def _backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-    gradients: tuple[Tensor, ...] = torch.ops.pydyn.batch_norm_relu_dropout_backward.default(
-        gradient, *ctx.saved_tensors
-    )
-    return *gradients, None, None
+    return *batch_norm_relu_dropout_backward(gradient, *ctx.saved_tensors), None, None
 
 
 if EXTENSION.loaded:

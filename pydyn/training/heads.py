@@ -4,9 +4,12 @@
     results = train_heads(features, labels, train, validation, settings, epochs=50, patience=5)
     head = winner(results).head()
 
-Two rules, both of validation rows alone. *Within* a head its best epoch is the one of lowest cross-entropy: it moves before
-accuracy does, and hardly ever ties on a small validation set. *Between* heads the higher balanced accuracy at the best epoch
-wins: ambiguity weights and label smoothing shift the probabilities, so that cross-entropies of different settings do not compare.
+One rule, of validation rows alone, for a head's best epoch, halving and the winner: the lowest cross-entropy (with class weights,
+without ambiguity weights and smoothing). It moves before accuracy does and hardly ever ties. Measured on generated features (600
+to 1,000 training, 200 to 2,000 validation rows, 3 and 8 classes, 30 to 40 settings of all strengths, 10 to 12 splits): heads
+chosen by balanced accuracy instead were 0.2 to 0.9 points worse on test rows where classes overlap, and equal where they hardly
+do. Ambiguity weights and smoothing shift probabilities, which costs cross-entropy: to compare them with plain heads, choose a
+winner of each.
 """
 
 import time
@@ -16,68 +19,14 @@ from itertools import groupby
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pydyn.models.head_setting import HeadSetting
-from pydyn.models.heads import from_weights
 from pydyn.training.head_data import HeadData, Precision
 from pydyn.training.head_population import Population, loss_options, shared
+from pydyn.training.head_results import Ending, HeadEpoch, HeadResult, Progress, standing, winner
 
-Ending = Literal["epochs", "patience", "halving", "diverged"]
-
-
-@dataclass(frozen=True)
-class HeadEpoch:
-    """One row of a head's history."""
-
-    epoch: int
-    """From 1."""
-    train_loss: float
-    """Mean cross-entropy of the training rows as each was trained: with class weights and label smoothing, without ambiguity."""
-    validation_loss: float
-    """Mean cross-entropy after the epoch, with class weights alone."""
-    validation_accuracy: float
-    """In 0..1."""
-    balanced_accuracy: float
-    """On the validation rows, in 0..1: mean over its classes of the share that is recognised."""
-
-
-@dataclass(frozen=True)
-class HeadResult:
-    """A trained head."""
-
-    setting: HeadSetting
-    history: tuple[HeadEpoch, ...]
-    best_epoch: int
-    """The first of the lowest validation loss, from 1."""
-    weights: dict[str, Tensor]
-    """Of the best epoch, on the CPU: for `head`, `pydyn.models.heads.from_weights` or a file."""
-    seconds: float
-    """Wall time of its epochs: an epoch of a population is shared evenly among its heads. Preparing the data is not in it."""
-    ending: Ending
-    """What ended it: all epochs done, patience, being in the worse half, or a validation loss that is no number."""
-
-    @property
-    def best(self) -> HeadEpoch:
-        """The best epoch's row."""
-        return self.history[self.best_epoch - 1]
-
-    def head(self) -> nn.Sequential:
-        """The network with its best weights, in evaluation mode, for features as they were before standardisation."""
-        return from_weights(self.weights)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training of heads stands after an epoch."""
-
-    epoch: int
-    epochs: int
-    running: int
-    """Heads that go on."""
-    n_heads: int
-    best: HeadEpoch
-    """Of the head that would win now."""
+__all__ = ["HeadEpoch", "HeadResult", "HeadSetting", "HeadTraining", "Progress", "train_heads", "winner"]
 
 
 @dataclass
@@ -124,9 +73,7 @@ class HeadTraining:
         self._halving = frozenset(halving)
         self._records = [_Record() for _ in settings]
         weight = _class_weight(data, class_weight)
-        order = sorted(
-            range(len(settings)), key=lambda index: repr((shared(settings[index]), loss_options(settings[index])))
-        )
+        order = sorted(range(len(settings)), key=lambda index: (shared(settings[index]), loss_options(settings[index])))
         self._members = [list(alike) for _, alike in groupby(order, lambda index: shared(settings[index]))]
         self._populations = [
             Population(data, [settings[index] for index in members], weight) for members in self._members
@@ -189,8 +136,8 @@ class HeadTraining:
             population.keep(staying)
             self._members[number] = [members[position] for position in staying]
 
-    def _rank(self, index: int) -> tuple[float, float, int]:
-        return *_order(self._records[index].best), index
+    def _rank(self, index: int) -> tuple[float, int]:
+        return standing(self._records[index].best), index
 
     def progress(self) -> Progress:
         """Where it stands; after the first epoch."""
@@ -276,8 +223,8 @@ def train_heads(
         patience: a head leaves when its validation loss has not fallen below its lowest for so many epochs on end; None: never.
         class_weight: (C,) floating factors of the classes' samples in training and validation losses, as `weight` of torch's
             cross-entropy; `balanced`: n / (C n_c) over the training rows, as in scikit-learn.
-        halving: epochs after which the better half (rounded up, by the rule of `winner`) of the heads still running goes on, as
-            in successive halving (Jamieson and Talwalkar 2016).
+        halving: epochs after which the better half of the heads still running goes on (rounded up, by the lowest validation loss
+            so far), as in successive halving (Jamieson and Talwalkar 2016).
         progress: called after each epoch.
 
     Returns:
@@ -298,17 +245,6 @@ def train_heads(
         if progress is not None:
             progress(training.progress())
     return training.results()
-
-
-def winner(results: Sequence[HeadResult]) -> HeadResult:
-    """The head of the highest balanced accuracy at its best epoch; among equals the lowest validation loss, then the first."""
-    return min(results, key=lambda result: _order(result.best))
-
-
-def _order(row: HeadEpoch) -> tuple[float, float]:
-    """Ascending: the better first. A loss that is no number is the worst."""
-    loss = row.validation_loss
-    return -row.balanced_accuracy, loss if loss == loss else float("inf")
 
 
 def _class_weight(data: HeadData, wanted: Tensor | Literal["balanced"] | None) -> Tensor | None:

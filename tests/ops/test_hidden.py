@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pydyn.ops import batch_norm_relu_dropout, reference
+from pydyn.ops import batch_norm_relu_dropout, batch_norm_relu_dropout_backward, reference
 from pydyn.ops.extension import EXTENSION
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -110,7 +110,7 @@ def test_the_backward_operation_equals_its_reference():
     upstream = torch.randn(3, 4, 37, generator=torch.Generator().manual_seed(2))
     for given_rates in (rates, None):
         arguments = (upstream, units, activations, weight, mean, variance, given_rates)
-        ours = torch.ops.pydyn.batch_norm_relu_dropout_backward(*arguments)
+        ours = batch_norm_relu_dropout_backward(*arguments)
         for one, other in zip(ours, reference.batch_norm_relu_dropout_backward(*arguments), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import itertools
 import math
 import random
 
@@ -18,9 +17,11 @@ from torch.nn.functional import cross_entropy
 from pydyn.models import heads
 from pydyn.models.head_setting import HeadSetting
 from pydyn.ops import reference
+from pydyn.ops.extension import Extension
 from pydyn.training import head_population
 from pydyn.training.head_data import HeadData
-from pydyn.training.head_population import Population, evaluation_logits
+from pydyn.training.head_layers import evaluation_logits
+from pydyn.training.head_population import Population
 from pydyn.training.heads import HeadEpoch, HeadResult, HeadTraining, train_heads, winner
 
 N_FEATURES, N_CLASSES = 20, 3
@@ -145,7 +146,7 @@ def test_gradients_are_those_of_plain_modules(members, weighted):
         if uniforms is not None:
             module.dropout = Mask(uniforms, setting.dropout)
         modules.append(module)
-    gradients, sums = population.gradients(slice(0, len(members)), features, labels, uniforms)
+    gradients, sums = population.gradients(features, labels, uniforms)
     for member, (setting, module) in enumerate(zip(members, modules, strict=True)):
         loss, losses, *_ = reference.ambiguity_cross_entropy(
             module(features),
@@ -214,16 +215,23 @@ def test_a_head_trains_the_same_alone_and_in_any_company(precision, loss, weight
 
 
 @pytest.mark.parametrize("n_heads", [2, 5, 33])
-def test_neither_the_number_of_heads_nor_their_blocks_matter(n_heads, monkeypatch):
+def test_the_number_of_heads_does_not_matter(n_heads):
     data = make_data()
     settings = [redesigned(1e-3 * (1 + k), dropout=0.02 * k, strength=0.1 * k) for k in range(n_heads)]
     together = train(settings, data, epochs=3)
     (alone,) = train(settings[-1:], data, epochs=3)
     assert_close(together[-1], alone, 1e-4, 1e-3)
-    monkeypatch.setattr(head_population, "CACHE_BYTES", 3 * 18 * (N_FEATURES * 16 + 32 + 3 * 16 + 3))
-    in_blocks = train(settings, data, epochs=3)
-    for one, other in zip(together, in_blocks, strict=True):
-        assert_close(one, other, 1e-4, 1e-3)
+
+
+@pytest.mark.parametrize(("precision", "loss", "weight"), [("fp32", 1e-4, 1e-3), ("bf16", 1e-2, 3e-2)])
+def test_what_other_devices_run_gives_the_same(precision, loss, weight, monkeypatch):
+    data = make_data(precision)
+    ours = train(MIXTURE, data)
+    for module in ("adamw", "hidden"):
+        monkeypatch.setattr(f"pydyn.ops.{module}.EXTENSION", Extension("this is another device"))
+        monkeypatch.setattr(f"pydyn.ops.{module}.warn_reference", lambda: None)
+    for one, other in zip(ours, train(MIXTURE, data), strict=True):
+        assert_close(one, other, loss, weight)
 
 
 @settings(deadline=None, max_examples=10)
@@ -324,22 +332,16 @@ def test_a_linear_head_finds_what_logistic_regression_finds():
 # Early stopping and halving, by hand
 
 
-def scripted(monkeypatch, losses, accuracies=None):
-    """Let validation say what the test wants: losses[head][epoch], heads told apart by their learning rates 1, 2, 3, ..."""
-    epochs = itertools.count()
+def scripted(monkeypatch, losses):
+    """Let validation say what the test wants: losses[head][epoch], heads told apart by their learning rates 1, 2, 3, ... e-3."""
     real = Population.train_epoch
     monkeypatch.setattr(
         Population, "train_epoch", lambda self, epoch: setattr(self, "epoch", epoch) or real(self, epoch)
     )
 
     def evaluate(self):
-        next(epochs)
-        figures = []
-        for setting in self.settings:
-            head = round(setting.learning_rate / 1e-3) - 1
-            loss = losses[head][self.epoch - 1]
-            figures.append((loss, 0.5, 0.5 if accuracies is None else accuracies[head][self.epoch - 1]))
-        return figures
+        numbers = [round(setting.learning_rate / 1e-3) - 1 for setting in self.settings]
+        return [(losses[number][self.epoch - 1], 0.5, 0.5) for number in numbers]
 
     monkeypatch.setattr(Population, "evaluate", evaluate)
 
@@ -391,20 +393,12 @@ def test_the_weights_are_those_of_the_best_epoch(monkeypatch):
 
 
 def test_halving_by_hand(monkeypatch):
-    # Five heads in two populations. Balanced accuracies at their best epochs after epoch 2, by loss: heads 0 and 3 had theirs in
-    # epoch 1. Ranks: head 4 (0.9), head 1 (0.8, loss 1), head 0 (0.8, loss 2), head 2 (0.7), head 3 (0.6).
-    losses = [[2, 3, 1, 1, 1], [3, 1, 1, 1, 1], [3, 2, 1, 1, 1], [1, 2, 0, 0, 0], [3, 2, 1, 2, 2]]
-    accuracies = [
-        [0.8, 1, 1, 1, 1],
-        [0, 0.8, 0.8, 0.9, 0.1],
-        [1, 0.7, 1, 1, 1],
-        [0.6, 1, 1, 1, 1],
-        [0, 0.9, 0.4, 0.9, 0.9],
-    ]
-    scripted(monkeypatch, losses, accuracies)
+    # Five heads in two populations; what counts is the lowest loss so far. After epoch 2: 1, 2, 4, 3, 2, so that heads 0, 1 and
+    # 4 go on; after epoch 3: 1, 1.5 and 1.5, so that of the last two the first does.
+    losses = [[1, 9, 9, 9, 9], [3, 2, 1.5, 1, 1], [5, 4, 0, 0, 0], [3, 4, 0, 0, 0], [2, 3, 1.5, 0, 0]]
+    scripted(monkeypatch, losses)
     settings = [*heads_by_number(3), redesigned(4e-3), redesigned(5e-3)]
     results = train(settings, epochs=5, halving=[2, 3])
-    # Three of five go on. After epoch 3 they have 1.0 (head 0), 0.8 (head 1, whose best stays epoch 2) and 0.4 (head 4).
     assert [result.ending for result in results] == ["epochs", "epochs", "halving", "halving", "halving"]
     assert [len(result.history) for result in results] == [5, 5, 2, 2, 3]
 
@@ -427,19 +421,14 @@ def test_heads_that_stay_do_not_notice_those_that_leave():
             assert row.validation_loss == pytest.approx(row_of_whole.validation_loss, abs=2e-4)
 
 
-def test_the_winner_has_the_best_balanced_accuracy_then_the_lowest_loss_then_comes_first():
-    def result(balanced, loss, accuracy=0.5):
-        row = HeadEpoch(1, 1.0, loss, accuracy, balanced)
-        return HeadResult(linear(), (row, dataclasses.replace(row, balanced_accuracy=1.0)), 1, {}, 0.0, "epochs")
+def test_the_winner_has_the_lowest_validation_loss_then_comes_first():
+    def result(loss):
+        rows = (HeadEpoch(1, 1.0, loss, 0.5, 0.5), HeadEpoch(2, 1.0, 0.0, 1.0, 1.0))
+        return HeadResult(linear(), rows, 1, {}, 0.0, "epochs")
 
-    results = [
-        result(0.7, 0.1, accuracy=0.9),
-        result(0.8, math.nan),
-        result(0.8, 0.3),
-        result(0.8, 0.2),
-        result(0.8, 0.2),
-    ]
-    assert winner(results) is results[3]
+    results = [result(math.nan), result(0.3), result(0.2), result(0.2)]
+    assert winner(results) is results[2]
+    assert winner(results[:1]) is results[0]
 
 
 def test_a_head_that_diverges_takes_nobody_with_it():
