@@ -2,25 +2,13 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from pydyn.ops import ReLUMaxPool
-
-
-@dataclass(frozen=True)
-class DeadUnits:
-    """Of one layer with a ReLU."""
-
-    layer: int
-    """Position in the network, from 0."""
-    units: int
-    """Filters of a convolution, or units of a dense layer."""
-    dead: int
-    """How many of them are 0 on every image, everywhere."""
+from pydyn.training.summary import DeadUnits
 
 
 @contextlib.contextmanager

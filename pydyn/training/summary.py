@@ -8,7 +8,18 @@ from typing import Any
 from pydyn.errors import RunError
 from pydyn.files import write_text
 from pydyn.studies.run import Run
-from pydyn.training.dead_units import DeadUnits
+
+
+@dataclass(frozen=True)
+class DeadUnits:
+    """Units of one layer with a ReLU that never let anything through."""
+
+    layer: int
+    """Position in the network, from 0."""
+    units: int
+    """Filters of a convolution, or units of a dense layer."""
+    dead: int
+    """How many of them are 0 on every image, everywhere."""
 
 
 @dataclass(frozen=True)

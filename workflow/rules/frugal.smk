@@ -1,33 +1,3 @@
-HEADS = {
-    name: chunk
-    for name, chunk in PLAN.chunks.get("frugal", {}).items()
-    if name.startswith("heads__")
-}
-FINE_TUNINGS = {
-    name: chunk
-    for name, chunk in PLAN.chunks.get("frugal", {}).items()
-    if name not in HEADS
-}
-FEATURES = f"{RESULTS}/frugal/features"
-SHARDS = PLAN.config.frugal.extraction.shards if PLAN.config.frugal else 1
-
-
-def backbone_file(backbone):
-    """Weights that a file holds: Snakemake sees when it changes."""
-    return [] if backbone.weights in ("imagenet", "none") else [backbone.weights]
-
-
-def adapted_backbone(wildcards):
-    adapted = PLAN.features[wildcards.features].adaptation is not None
-    return [f"{FEATURES}/{wildcards.features}/adapted.safetensors"] if adapted else []
-
-
-def features_of(chunk):
-    folder = f"{FEATURES}/{HEADS[chunk].runs[0].features.id}"
-    shards = [f"{folder}/shard-{shard}-of-{SHARDS}.h5" for shard in range(SHARDS)]
-    return [f"{folder}/features.h5", *shards]
-
-
 rule adapt_backbone:
     input:
         store=lambda wildcards: PLAN.store(PLAN.features[wildcards.features].dataset),
