@@ -25,6 +25,19 @@ TORCH_LIBRARY(pydyn, library) {
       "(Tensor loss, Tensor gradient, Tensor divisor, Tensor terms, Tensor correct)",
       {at::Tag::pt2_compliant_tag});
   library.def("relu_max_pool(Tensor images) -> (Tensor pooled, Tensor winner)", {at::Tag::pt2_compliant_tag});
+  library.def(
+      "population_epoch(Tensor images, Tensor labels, Tensor order, Tensor(a!) parameters, Tensor(b!) moments, "
+      "Tensor learning_rates, Tensor optimisers, int[] filters, int n_classes, bool output_relu, float mean, "
+      "float std, int step, int batch_size) -> (Tensor loss, Tensor correct)",
+      {at::Tag::pt2_compliant_tag});
+  library.def(
+      "population_evaluate(Tensor images, Tensor labels, Tensor parameters, int[] filters, int n_classes, "
+      "bool output_relu, float mean, float std) -> (Tensor correct, Tensor predicted, Tensor active)",
+      {at::Tag::pt2_compliant_tag});
+  library.def(
+      "ablate_filters(Tensor images, Tensor labels, Tensor parameters, int[] filters, int n_classes, bool output_relu, "
+      "float mean, float std) -> Tensor",
+      {at::Tag::pt2_compliant_tag});
   library.def("relu_max_pool_backward(Tensor gradient, Tensor winner, SymInt height, SymInt width) -> Tensor",
               {at::Tag::pt2_compliant_tag});
 }

@@ -4,13 +4,27 @@ from pydyn.ops.gather import gather_rows
 from pydyn.ops.images import gather_images
 from pydyn.ops.loss import AmbiguityCrossEntropy, AmbiguityTerms, ambiguity_cross_entropy
 from pydyn.ops.pool import ReLUMaxPool, relu_max_pool
+from pydyn.ops.population import (
+    OPTIMISERS,
+    Evaluation,
+    GreyImages,
+    ablate_filters,
+    population_epoch,
+    population_evaluate,
+)
 
 __all__ = [
+    "OPTIMISERS",
     "AmbiguityCrossEntropy",
     "AmbiguityTerms",
+    "Evaluation",
+    "GreyImages",
     "ReLUMaxPool",
+    "ablate_filters",
     "ambiguity_cross_entropy",
     "gather_images",
     "gather_rows",
+    "population_epoch",
+    "population_evaluate",
     "relu_max_pool",
 ]

@@ -9,7 +9,15 @@ import torch
 HOW_TO_BUILD = "`pip install --no-build-isolation -e .` in pydyn's source folder, with a C++ compiler"
 
 # What this version of the Python side calls; an extension built from older sources lacks some.
-_OPS = ("gather_rows", "gather_images", "ambiguity_cross_entropy", "relu_max_pool")
+_OPS = (
+    "gather_rows",
+    "gather_images",
+    "ambiguity_cross_entropy",
+    "relu_max_pool",
+    "population_epoch",
+    "population_evaluate",
+    "ablate_filters",
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,171 @@
+#include <ATen/ops/zeros.h>
+#include <c10/util/Exception.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <tuple>
+#include <vector>
+
+#include "clones.h"
+#include "population.h"
+#include "tiny_cnn.h"
+
+namespace pydyn {
+
+void check_range(const char* op, const char* name, const at::Tensor& values, int64_t size) {
+  const int64_t* value = values.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < values.numel(); ++i)
+    TORCH_CHECK_INDEX(0 <= value[i] && value[i] < size, op, ": ", name, " holds ", value[i], " at position ", i,
+                      ", allowed are 0 to ", size - 1);
+}
+
+namespace {
+
+// Images that a thread takes at a time.
+constexpr int64_t kTurnImages = 8 * kLanes;
+
+// Whether any of `rows` times `columns` vectors holds a number above 0.
+PYDYN_CLONES bool any_positive(const float* first, int64_t rows, int64_t row_step, int64_t columns,
+                               int64_t column_step) {
+  Reals<float> largest{};
+  for (int64_t y = 0; y < rows; ++y)
+    for (int64_t x = 0; x < columns; ++x) {
+      const auto value = read<Reals<float>>(first + (y * row_step + x * column_step) * kLanes);
+      largest = value > largest ? value : largest;
+    }
+  bool any = false;
+  for (int64_t lane = 0; lane < kLanes; ++lane) any |= largest[lane] > 0;
+  return any;
+}
+
+// Marks filters and outputs that are above 0 somewhere: (F1 + F2 + C).
+void note_active(const Geometry& geometry, const Activations& activations, uint8_t* active) {
+  const TinyCNN& network = geometry.network;
+  const float* maps = geometry.deep ? activations.maps.data() : activations.features.data();
+  const int64_t row = first_layer_at(geometry, 1, 0, 0) - first_layer_at(geometry, 0, 0, 0);
+  const int64_t column = first_layer_at(geometry, 0, 1, 0) - first_layer_at(geometry, 0, 0, 0);
+  for (int64_t filter = 0; filter < network.filters[0]; ++filter, ++active)
+    *active = *active || any_positive(maps + first_layer_at(geometry, 0, 0, filter) * kLanes, network.rows(0), row,
+                                      network.columns(0), column);
+  const int64_t windows = network.windows(1);
+  for (int64_t filter = 0; filter < network.filters[1]; ++filter, ++active)
+    *active = *active || any_positive(activations.features.data() + filter * windows * kLanes, 1, 0, windows, 1);
+  for (int64_t output = 0; output < network.n_classes; ++output, ++active)
+    *active = *active || any_positive(activations.outputs.data() + output * kLanes, 1, 0, 1, 0);
+}
+
+// All images to look at, sixteen at a time.
+struct Images {
+  const uint8_t* images;
+  const int64_t* labels;
+  int64_t n_images;
+
+  // Loads those from `first` on and says how many there are. Lanes behind the last image show the first of them.
+  int64_t load(const Geometry& geometry, int64_t first, Activations& activations) const {
+    const int64_t count = std::min(n_images - first, kLanes), pixels = geometry.network.height * geometry.network.width;
+    std::array<const uint8_t*, kLanes> lanes;
+    for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] = images + (first + (lane < count ? lane : 0)) * pixels;
+    load_images(geometry, lanes, activations);
+    return count;
+  }
+};
+
+std::unique_ptr<Filters> pack_member(const Geometry& geometry, const float* parameters) {
+  auto filters = std::make_unique<Filters>(geometry);
+  std::copy_n(parameters, geometry.network.n_parameters(), filters->parameters.data());
+  filters->pack(geometry, false);
+  return filters;
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> population_evaluate_cpu(const at::Tensor& images,
+                                                                       const at::Tensor& labels,
+                                                                       const at::Tensor& parameters,
+                                                                       at::IntArrayRef filters, int64_t n_classes,
+                                                                       bool output_relu, double mean, double std) {
+  const char* op = "population_evaluate";
+  const TinyCNN network = prepare_tiny_cnn(op, images, labels, filters, n_classes, output_relu, mean, std);
+  check_parameters(op, network, images, parameters);
+  check_range(op, "labels", labels, n_classes);
+  const Geometry geometry(network);
+  const int64_t members = parameters.size(0), units = network.filters[0] + network.filters[1] + n_classes;
+  const Images all_images{images.const_data_ptr<uint8_t>(), labels.const_data_ptr<int64_t>(), images.size(0)};
+  std::vector<std::unique_ptr<Filters>> packed;
+  for (int64_t member = 0; member < members; ++member)
+    packed.push_back(pack_member(geometry, parameters.const_data_ptr<float>() + member * network.n_parameters()));
+
+  at::Tensor correct = at::zeros({members}, labels.options());
+  at::Tensor predicted = at::zeros({members, n_classes}, labels.options());
+  at::Tensor active = at::zeros({members, units}, labels.options().dtype(at::kBool));
+  auto* correct_data = correct.mutable_data_ptr<int64_t>();
+  auto* predicted_data = predicted.mutable_data_ptr<int64_t>();
+  auto* active_data = active.mutable_data_ptr<bool>();
+  std::mutex merging;
+  take_turns((all_images.n_images + kTurnImages - 1) / kTurnImages, [&](int64_t turn) {
+    Activations activations(geometry);
+    std::vector<int64_t> hits(members), classes(members * n_classes);
+    std::vector<uint8_t> positive(members * units);
+    const int64_t end = std::min((turn + 1) * kTurnImages, all_images.n_images);
+    for (int64_t first = turn * kTurnImages; first < end; first += kLanes) {
+      const int64_t count = all_images.load(geometry, first, activations);
+      for (int64_t member = 0; member < members; ++member) {
+        forward(geometry, *packed[member], false, activations);
+        int32_t predictions[kLanes];
+        predict(network, activations.outputs.data(), predictions);
+        for (int64_t lane = 0; lane < count; ++lane) {
+          hits[member] += predictions[lane] == all_images.labels[first + lane];
+          ++classes[member * n_classes + predictions[lane]];
+        }
+        note_active(geometry, activations, positive.data() + member * units);
+      }
+    }
+    const std::lock_guard<std::mutex> lock(merging);
+    for (int64_t i = 0; i < members; ++i) correct_data[i] += hits[i];
+    for (int64_t i = 0; i < members * n_classes; ++i) predicted_data[i] += classes[i];
+    for (int64_t i = 0; i < members * units; ++i) active_data[i] = active_data[i] || positive[i];
+  });
+  return {correct, predicted, active};
+}
+
+at::Tensor ablate_filters_cpu(const at::Tensor& images, const at::Tensor& labels, const at::Tensor& parameters,
+                              at::IntArrayRef filters, int64_t n_classes, bool output_relu, double mean, double std) {
+  const char* op = "ablate_filters";
+  const TinyCNN network = prepare_tiny_cnn(op, images, labels, filters, n_classes, output_relu, mean, std);
+  check_parameters(op, network, images, parameters.unsqueeze(0));
+  check_range(op, "labels", labels, n_classes);
+  const Geometry geometry(network);
+  const Images all_images{images.const_data_ptr<uint8_t>(), labels.const_data_ptr<int64_t>(), images.size(0)};
+  const auto packed = pack_member(geometry, parameters.const_data_ptr<float>());
+  at::Tensor correct = at::zeros({1 + network.filters[0] + network.filters[1]}, labels.options());
+  auto* correct_data = correct.mutable_data_ptr<int64_t>();
+  std::mutex merging;
+  take_turns((all_images.n_images + kTurnImages - 1) / kTurnImages, [&](int64_t turn) {
+    Activations activations(geometry);
+    Ablation ablation(geometry);
+    std::vector<int64_t> hits(ablation.count());
+    const int64_t end = std::min((turn + 1) * kTurnImages, all_images.n_images);
+    for (int64_t first = turn * kTurnImages; first < end; first += kLanes) {
+      const int64_t count = all_images.load(geometry, first, activations);
+      ablation.run(geometry, *packed, activations);
+      for (int64_t candidate = 0; candidate < ablation.count(); ++candidate) {
+        int32_t predictions[kLanes];
+        predict(network, ablation.outputs(candidate), predictions);
+        for (int64_t lane = 0; lane < count; ++lane)
+          hits[candidate] += predictions[lane] == all_images.labels[first + lane];
+      }
+    }
+    const std::lock_guard<std::mutex> lock(merging);
+    for (int64_t i = 0; i < ablation.count(); ++i) correct_data[i] += hits[i];
+  });
+  return correct;
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(pydyn, CPU, library) {
+  library.impl("population_evaluate", &population_evaluate_cpu);
+  library.impl("ablate_filters", &ablate_filters_cpu);
+}
+
+}  // namespace pydyn
