@@ -28,7 +28,7 @@ TORCH_LIBRARY(pydyn, library) {
   library.def(
       "population_epoch(Tensor images, Tensor labels, Tensor order, Tensor(a!) parameters, Tensor(b!) moments, "
       "Tensor learning_rates, Tensor optimisers, int[] filters, int n_classes, bool output_relu, float mean, "
-      "float std, int step, int batch_size) -> (Tensor loss, Tensor correct)",
+      "float std, bool clipped, int step, int batch_size) -> (Tensor loss, Tensor correct)",
       {at::Tag::pt2_compliant_tag});
   library.def(
       "population_evaluate(Tensor images, Tensor labels, Tensor parameters, int[] filters, int n_classes, "

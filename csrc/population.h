@@ -10,7 +10,9 @@
 //
 // with F filters of h x w pixels left by the last layer. A window's gradient goes to the first of its largest pixels,
 // ReLU has none at 0, an odd last row or column is left out of pooling, the first of equal outputs is the prediction.
-// The loss is the mean cross-entropy of a batch. One step with gradient g, learning rate r, t steps done, this one too:
+// The loss is the mean cross-entropy of a batch; "clipped", as Keras had it up to version 2.2, that of probabilities
+// clipped to [1e-7, 1 - 1e-7], so that an image whose own class is less or more probable has no gradient. One step with
+// gradient g, learning rate r, t steps done, this one too:
 //
 //     sgd      p -= r g
 //     rmsprop  v = 0.9 v + 0.1 g^2;  p -= r g / (sqrt(v) + 1e-7)

@@ -48,6 +48,7 @@ struct Data {
   const uint8_t* images;
   const int64_t* labels;
   int64_t batch_size;
+  bool clipped;
 };
 
 // One member's epoch: over `order`, in batches.
@@ -80,8 +81,8 @@ Tally train_member(const Geometry& geometry, const Data& data, const int64_t* or
       }
       load_images(geometry, images, activations);
       forward(geometry, filters, true, activations);
-      cross_entropy(network, activations.outputs.data(), labels, n_images, 1.0f / static_cast<float>(end - start),
-                    slopes.data(), tally);
+      cross_entropy(network, data.clipped, activations.outputs.data(), labels, n_images,
+                    1.0f / static_cast<float>(end - start), slopes.data(), tally);
       backward(geometry, filters, activations, slopes.data(), n_images, scratch, gradients);
     }
     update(step, gradients.collect(geometry), size, filters.parameters.data(), moments, moments + size);
@@ -95,7 +96,7 @@ std::tuple<at::Tensor, at::Tensor> population_epoch_cpu(const at::Tensor& images
                                                         at::Tensor& moments, const at::Tensor& learning_rates,
                                                         const at::Tensor& optimisers, at::IntArrayRef filters,
                                                         int64_t n_classes, bool output_relu, double mean, double std,
-                                                        int64_t step, int64_t batch_size) {
+                                                        bool clipped, int64_t step, int64_t batch_size) {
   const char* op = "population_epoch";
   const TinyCNN network = prepare_tiny_cnn(op, images, labels, filters, n_classes, output_relu, mean, std);
   check_training(op, network, images, parameters, moments, order, learning_rates, optimisers, step, batch_size);
@@ -106,7 +107,7 @@ std::tuple<at::Tensor, at::Tensor> population_epoch_cpu(const at::Tensor& images
   const int64_t members = parameters.size(0), n_ordered = order.size(1), size = network.n_parameters();
   at::Tensor loss = at::empty({members}, parameters.options().dtype(at::kDouble));
   at::Tensor correct = at::empty({members}, labels.options());
-  const Data data{images.const_data_ptr<uint8_t>(), labels.const_data_ptr<int64_t>(), batch_size};
+  const Data data{images.const_data_ptr<uint8_t>(), labels.const_data_ptr<int64_t>(), batch_size, clipped};
   const int64_t* order_data = order.const_data_ptr<int64_t>();
   const int64_t* optimiser = optimisers.const_data_ptr<int64_t>();
   const float* learning_rate = learning_rates.const_data_ptr<float>();

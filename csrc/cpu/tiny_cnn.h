@@ -115,10 +115,10 @@ struct Tally {
   int64_t n_correct = 0;
 };
 
-// Softmax and cross-entropy of the first `n_images` of sixteen, added to the tally; their gradient by the outputs times
-// `share`, 0 for the others, in lanes, (C).
-void cross_entropy(const TinyCNN& network, const float* outputs, const int32_t* labels, int64_t n_images, float share,
-                   float* slopes, Tally& tally);
+// Softmax and cross-entropy, clipped or not, of the first `n_images` of sixteen, added to the tally; their gradient by
+// the outputs times `share`, 0 for the others, in lanes, (C).
+void cross_entropy(const TinyCNN& network, bool clipped, const float* outputs, const int32_t* labels, int64_t n_images,
+                   float share, float* slopes, Tally& tally);
 
 // Outputs in lanes after load_images, of the whole network and of those that lack one filter each: (1 + F1 + F2, C).
 class Ablation {

@@ -32,7 +32,10 @@ PYDYN_CLONES void predict_lanes(const TinyCNN& network, const float* outputs, in
   write(first_largest(network, outputs, largest), predictions);
 }
 
-PYDYN_CLONES void cross_entropy_lanes(const TinyCNN& network, const float* outputs, const int32_t* labels,
+// Losses of probabilities 1 - 1e-7 and 1e-7, in float32.
+constexpr float kLeastLoss = 0x1p-23f, kMostLoss = 16.1180957f;
+
+PYDYN_CLONES void cross_entropy_lanes(const TinyCNN& network, bool clipped, const float* outputs, const int32_t* labels,
                                       int64_t n_images, float share, float* slopes, float* losses, int32_t* correct) {
   const Labels label = read<Labels>(labels);
   const auto counts = kLane < Labels{} + static_cast<int32_t>(n_images);
@@ -46,7 +49,16 @@ PYDYN_CLONES void cross_entropy_lanes(const TinyCNN& network, const float* outpu
     others += best == each ? Number{} : power;  // the largest one's is 1, beside which small ones would be lost
     write(power, slopes + number * kLanes);
   }
-  const Number scale = (counts ? all(share) : Number{}) / (others + 1.0f);
+  Number loss = log_of_one_plus(others) + (largest - own);
+  Number scale = all(share) / (others + 1.0f);
+  if (clipped) {
+    scale = loss < all(kLeastLoss) ? Number{} : scale;
+    scale = loss > all(kMostLoss) ? Number{} : scale;
+    loss = loss < all(kLeastLoss) ? all(kLeastLoss) : loss;
+    loss = loss > all(kMostLoss) ? all(kMostLoss) : loss;
+  }
+  write(counts ? loss : Number{}, losses);
+  scale = counts ? scale : Number{};
   // Of its own class an image's gradient is p - 1: less the other classes' probabilities, which may be small beside 1.
   Number rest{};
   for (int64_t number = 0; number < network.n_classes; ++number) {
@@ -60,7 +72,6 @@ PYDYN_CLONES void cross_entropy_lanes(const TinyCNN& network, const float* outpu
     if (network.output_relu) slope = read<Number>(outputs + number * kLanes) > Number{} ? slope : Number{};
     write(slope, at);
   }
-  write(counts ? log_of_one_plus(others) + (largest - own) : Number{}, losses);
   write((best == label) & counts, correct);
 }
 
@@ -70,11 +81,11 @@ void predict(const TinyCNN& network, const float* outputs, int32_t* predictions)
   predict_lanes(network, outputs, predictions);
 }
 
-void cross_entropy(const TinyCNN& network, const float* outputs, const int32_t* labels, int64_t n_images, float share,
-                   float* slopes, Tally& tally) {
+void cross_entropy(const TinyCNN& network, bool clipped, const float* outputs, const int32_t* labels, int64_t n_images,
+                   float share, float* slopes, Tally& tally) {
   alignas(64) float losses[kLanes];
   alignas(64) int32_t correct[kLanes];
-  cross_entropy_lanes(network, outputs, labels, n_images, share, slopes, losses, correct);
+  cross_entropy_lanes(network, clipped, outputs, labels, n_images, share, slopes, losses, correct);
   for (int64_t lane = 0; lane < kLanes; ++lane) {
     tally.loss += losses[lane];
     tally.n_correct -= correct[lane];  // true is -1

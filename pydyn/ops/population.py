@@ -72,6 +72,7 @@ def population_epoch(
     *,
     step: int,
     batch_size: int,
+    clipped: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Train K networks for an epoch, each on images in an order of its own; the loss is a batch's mean cross-entropy.
 
@@ -96,6 +97,9 @@ def population_epoch(
         Batches trained before, 0 at first.
     batch_size : int
         At least 1.
+    clipped : bool
+        Clip probabilities to 1e-7 and 1 - 1e-7 before their logarithm is taken, as Keras did up to version 2.2: an image whose
+        own class is less or more probable has no gradient.
 
     Returns
     -------
@@ -127,6 +131,7 @@ def population_epoch(
         learning_rates,
         optimisers,
         *_arguments(architecture, images),
+        clipped,
         step,
         batch_size,
     )

@@ -37,17 +37,31 @@ def drawn(architecture, n_members, initialiser="glorot_uniform", seed=0):
 class Trained:
     """Members trained for an epoch from parameters (K, P), which stay as they are; by a function of the op's own arguments."""
 
-    def __init__(self, architecture, images, parameters, order, optimiser="adam", rates=None, batch_size=32, op=None):
+    def __init__(
+        self,
+        architecture,
+        images,
+        parameters,
+        order,
+        optimiser="adam",
+        rates=None,
+        batch_size=32,
+        op=None,
+        clipped=False,
+    ):
         n_members = len(parameters)
         self.parameters = parameters.clone()
         self.moments = torch.zeros(n_members, 2, architecture.n_parameters)
         rates = torch.full((n_members,), 1e-3) if rates is None else rates
         state = self.parameters, self.moments, rates, torch.full((n_members,), OPTIMISERS.index(optimiser))
         if op is None:
-            found = population_epoch(architecture, images, order, *state, step=0, batch_size=batch_size)
+            found = population_epoch(
+                architecture, images, order, *state, step=0, batch_size=batch_size, clipped=clipped
+            )
         else:
             network = list(architecture.filters), architecture.n_classes, architecture.output_relu
-            found = op(images.pixels, images.labels, order, *state, *network, images.mean, images.std, 0, batch_size)
+            network = *network, images.mean, images.std
+            found = op(images.pixels, images.labels, order, *state, *network, clipped, 0, batch_size)
         self.loss, self.correct = found
 
 
@@ -229,6 +243,26 @@ def test_a_network_without_living_units_stays_as_it_is():
     assert trained.correct.item() == (images.labels == 0).sum()  # of equal outputs the first
 
 
+@pytest.mark.parametrize("op", [None, reference.population_epoch])
+def test_clipped_losses_and_their_gradients(op):
+    """One image, whose own class has the probability that the outputs' biases give it."""
+    architecture = TinyCNN((2, 2), (8, 8))
+    images = random_images(architecture, 1)
+    label = images.labels.item()
+    for bias, expected, trains in [
+        (-17.0, -np.log(1e-7), False),
+        (-15.0, np.log1p(2 * np.exp(15.0)), True),
+        (15.0, np.log1p(2 * np.exp(-15.0)), True),
+        (18.0, 2.0**-23, False),
+    ]:
+        parts = architecture.split(torch.zeros(architecture.n_parameters))
+        parts["dense.bias"][label] = bias
+        parameters = architecture.join(parts)[None]
+        trained = Trained(architecture, images, parameters, orders(1, 1), "sgd", torch.ones(1), op=op, clipped=True)
+        assert trained.loss.item() == pytest.approx(expected, rel=1e-5, abs=2e-7 if op else 0)
+        assert torch.equal(trained.parameters, parameters) != trains
+
+
 @needs_extension
 @pytest.mark.parametrize("name", ["conv1.weight", "conv2.bias", "dense.weight"])
 def test_a_diverged_training_says_so(name):
@@ -330,7 +364,7 @@ def test_passes_torchs_own_checks():
     state = parameters, torch.zeros(2, 2, architecture.n_parameters), torch.tensor([0.1, 0.1]), torch.tensor([0, 2])
     torch.library.opcheck(
         ops.population_epoch.default,
-        (images.pixels, images.labels, orders(2, 10), *state, *arguments, 0, 4),
+        (images.pixels, images.labels, orders(2, 10), *state, *arguments, False, 0, 4),
         test_utils=tests,
     )
     torch.library.opcheck(
@@ -355,6 +389,7 @@ SOUND = {
     "output_relu": False,
     "mean": 0.0,
     "std": 1.0,
+    "clipped": False,
     "step": 0,
     "batch_size": 2,
 }

@@ -18,6 +18,8 @@ from pydyn.ops.reference.checks import check_device
 
 OPTIMISERS = ("sgd", "rmsprop", "adam")
 EPSILON = 1e-7
+# Of probabilities 1 - 1e-7 and 1e-7, in float32.
+LEAST_LOSS, MOST_LOSS = 2.0**-23, -math.log(1e-7)
 # Images times members evaluated at once.
 EVALUATED_AT_ONCE = 8192
 
@@ -41,6 +43,7 @@ def population_epoch(
     output_relu: bool,
     mean: float,
     std: float,
+    clipped: bool,
     step: int,
     batch_size: int,
 ) -> tuple[Tensor, Tensor]:
@@ -68,6 +71,8 @@ def population_epoch(
             outputs = network.outputs(network.normalise(images[batch]), leaf)
             target = labels[batch]
             losses = cross_entropy(outputs.flatten(0, 1), target.flatten(), reduction="none").view(target.shape)
+            if clipped:
+                losses = losses.clamp(LEAST_LOSS, MOST_LOSS)
             # Members share nothing: the gradient of the sum holds each one's own.
             (gradient,) = torch.autograd.grad(losses.mean(1).sum(), leaf)
         _update(parameters, moments, gradient, learning_rates, optimisers, step)
