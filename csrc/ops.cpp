@@ -31,8 +31,9 @@ TORCH_LIBRARY(pydyn, library) {
       "float std, bool clipped, int step, int batch_size) -> (Tensor loss, Tensor correct)",
       {at::Tag::pt2_compliant_tag});
   library.def(
-      "population_evaluate(Tensor images, Tensor labels, Tensor parameters, int[] filters, int n_classes, "
-      "bool output_relu, float mean, float std) -> (Tensor correct, Tensor predicted, Tensor active)",
+      "population_evaluate(Tensor images, Tensor parameters, int[] filters, int n_classes, bool output_relu, float "
+      "mean, "
+      "float std) -> (Tensor predictions, Tensor active)",
       {at::Tag::pt2_compliant_tag});
   library.def(
       "ablate_filters(Tensor images, Tensor labels, Tensor parameters, int[] filters, int n_classes, bool output_relu, "

@@ -21,14 +21,12 @@ void check_numbers(const char* op, const char* name, const at::Tensor& tensor, a
 
 }  // namespace
 
-TinyCNN prepare_tiny_cnn(const char* op, const at::Tensor& images, const at::Tensor& labels, at::IntArrayRef filters,
-                         int64_t n_classes, bool output_relu, double mean, double std) {
+TinyCNN prepare_tiny_cnn(const char* op, const at::Tensor& images, at::IntArrayRef filters, int64_t n_classes,
+                         bool output_relu, double mean, double std) {
   TORCH_CHECK_TYPE(images.scalar_type() == at::kByte, op, ": images must be uint8, got ", images.scalar_type());
   TORCH_CHECK_VALUE(images.dim() == 3 && images.size(1) >= 4 && images.size(2) >= 4 && images.is_contiguous(), op,
                     ": images must be contiguous (N, H, W) with H and W at least 4, got shape ", images.sizes(),
                     " with strides ", images.strides());
-  check_numbers(op, "labels", labels, at::kLong, {images.size(0)});
-  check_device(op, images, "labels", labels);
   const auto n_layers = static_cast<int64_t>(filters.size());
   TORCH_CHECK_VALUE(1 <= n_layers && n_layers <= kMaxLayers, op, ": filters must be of 1 or 2 layers, got ", filters);
   for (const int64_t count : filters)
@@ -46,6 +44,11 @@ TinyCNN prepare_tiny_cnn(const char* op, const at::Tensor& images, const at::Ten
           output_relu,
           static_cast<float>(255 * mean),
           static_cast<float>(1 / (255 * std))};
+}
+
+void check_labels(const char* op, const at::Tensor& images, const at::Tensor& labels) {
+  check_numbers(op, "labels", labels, at::kLong, {images.size(0)});
+  check_device(op, images, "labels", labels);
 }
 
 void check_parameters(const char* op, const TinyCNN& network, const at::Tensor& images, const at::Tensor& parameters) {

@@ -61,9 +61,12 @@ struct TinyCNN {
   int64_t n_parameters() const { return dense_bias() + n_classes; }
 };
 
-// Refuses an architecture, images (N, H, W) uint8 or labels (N,) int64 of 0 to C - 1 that no device can take.
-TinyCNN prepare_tiny_cnn(const char* op, const at::Tensor& images, const at::Tensor& labels, at::IntArrayRef filters,
-                         int64_t n_classes, bool output_relu, double mean, double std);
+// Refuses an architecture or images (N, H, W) uint8 that no device can take.
+TinyCNN prepare_tiny_cnn(const char* op, const at::Tensor& images, at::IntArrayRef filters, int64_t n_classes,
+                         bool output_relu, double mean, double std);
+
+// Refuses labels that are not (N,) int64; their range is left to the device that reads them, as that of all indices.
+void check_labels(const char* op, const at::Tensor& images, const at::Tensor& labels);
 
 // Refuses parameters that are not (K, P) float32, contiguous, of this architecture.
 void check_parameters(const char* op, const TinyCNN& network, const at::Tensor& images, const at::Tensor& parameters);

@@ -1,3 +1,4 @@
+#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 #include <torch/library.h>
@@ -22,9 +23,6 @@ void check_range(const char* op, const char* name, const at::Tensor& values, int
 }
 
 namespace {
-
-// Images that a thread takes at a time.
-constexpr int64_t kTurnImages = 8 * kLanes;
 
 // Whether any of `rows` times `columns` vectors holds a number above 0.
 PYDYN_CLONES bool any_positive(const float* first, int64_t rows, int64_t row_step, int64_t columns,
@@ -56,19 +54,28 @@ void note_active(const Geometry& geometry, const Activations& activations, uint8
     *active = *active || any_positive(activations.outputs.data() + output * kLanes, 1, 0, 1, 0);
 }
 
-// All images to look at, sixteen at a time.
+// All images to look at.
 struct Images {
-  const uint8_t* images;
-  const int64_t* labels;
-  int64_t n_images;
+  const uint8_t* data;
+  int64_t count;
 
-  // Loads those from `first` on and says how many there are. Lanes behind the last image show the first of them.
-  int64_t load(const Geometry& geometry, int64_t first, Activations& activations) const {
-    const int64_t count = std::min(n_images - first, kLanes), pixels = geometry.network.height * geometry.network.width;
-    std::array<const uint8_t*, kLanes> lanes;
-    for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] = images + (first + (lane < count ? lane : 0)) * pixels;
-    load_images(geometry, lanes, activations);
-    return count;
+  // Threads take so many images at a time.
+  static constexpr int64_t kTurn = 8 * kLanes;
+  int64_t turns() const { return (count + kTurn - 1) / kTurn; }
+
+  // Calls work(first, n_images) for sixteen images of a turn after the other, when they are loaded. Lanes behind the
+  // last image show the first of them.
+  template <typename Work>
+  void visit(const Geometry& geometry, int64_t turn, Activations& activations, const Work& work) const {
+    const int64_t pixels = geometry.network.height * geometry.network.width;
+    for (int64_t first = turn * kTurn; first < std::min((turn + 1) * kTurn, count); first += kLanes) {
+      const int64_t n_images = std::min(count - first, kLanes);
+      std::array<const uint8_t*, kLanes> lanes;
+      for (int64_t lane = 0; lane < kLanes; ++lane)
+        lanes[lane] = data + (first + (lane < n_images ? lane : 0)) * pixels;
+      load_images(geometry, lanes, activations);
+      work(first, n_images);
+    }
   }
 };
 
@@ -79,82 +86,69 @@ std::unique_ptr<Filters> pack_member(const Geometry& geometry, const float* para
   return filters;
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor> population_evaluate_cpu(const at::Tensor& images,
-                                                                       const at::Tensor& labels,
-                                                                       const at::Tensor& parameters,
-                                                                       at::IntArrayRef filters, int64_t n_classes,
-                                                                       bool output_relu, double mean, double std) {
+std::tuple<at::Tensor, at::Tensor> population_evaluate_cpu(const at::Tensor& images, const at::Tensor& parameters,
+                                                           at::IntArrayRef filters, int64_t n_classes, bool output_relu,
+                                                           double mean, double std) {
   const char* op = "population_evaluate";
-  const TinyCNN network = prepare_tiny_cnn(op, images, labels, filters, n_classes, output_relu, mean, std);
+  const TinyCNN network = prepare_tiny_cnn(op, images, filters, n_classes, output_relu, mean, std);
   check_parameters(op, network, images, parameters);
-  check_range(op, "labels", labels, n_classes);
   const Geometry geometry(network);
   const int64_t members = parameters.size(0), units = network.filters[0] + network.filters[1] + n_classes;
-  const Images all_images{images.const_data_ptr<uint8_t>(), labels.const_data_ptr<int64_t>(), images.size(0)};
+  const Images all_images{images.const_data_ptr<uint8_t>(), images.size(0)};
   std::vector<std::unique_ptr<Filters>> packed;
   for (int64_t member = 0; member < members; ++member)
     packed.push_back(pack_member(geometry, parameters.const_data_ptr<float>() + member * network.n_parameters()));
 
-  at::Tensor correct = at::zeros({members}, labels.options());
-  at::Tensor predicted = at::zeros({members, n_classes}, labels.options());
-  at::Tensor active = at::zeros({members, units}, labels.options().dtype(at::kBool));
-  auto* correct_data = correct.mutable_data_ptr<int64_t>();
-  auto* predicted_data = predicted.mutable_data_ptr<int64_t>();
+  at::Tensor predictions = at::empty({members, all_images.count}, images.options());
+  at::Tensor active = at::zeros({members, units}, images.options().dtype(at::kBool));
+  auto* prediction = predictions.mutable_data_ptr<uint8_t>();
   auto* active_data = active.mutable_data_ptr<bool>();
   std::mutex merging;
-  take_turns((all_images.n_images + kTurnImages - 1) / kTurnImages, [&](int64_t turn) {
+  take_turns(all_images.turns(), [&](int64_t turn) {
     Activations activations(geometry);
-    std::vector<int64_t> hits(members), classes(members * n_classes);
     std::vector<uint8_t> positive(members * units);
-    const int64_t end = std::min((turn + 1) * kTurnImages, all_images.n_images);
-    for (int64_t first = turn * kTurnImages; first < end; first += kLanes) {
-      const int64_t count = all_images.load(geometry, first, activations);
+    all_images.visit(geometry, turn, activations, [&](int64_t first, int64_t count) {
       for (int64_t member = 0; member < members; ++member) {
         forward(geometry, *packed[member], false, activations);
-        int32_t predictions[kLanes];
-        predict(network, activations.outputs.data(), predictions);
-        for (int64_t lane = 0; lane < count; ++lane) {
-          hits[member] += predictions[lane] == all_images.labels[first + lane];
-          ++classes[member * n_classes + predictions[lane]];
-        }
+        int32_t classes[kLanes];
+        predict(network, activations.outputs.data(), classes);
+        for (int64_t lane = 0; lane < count; ++lane)
+          prediction[member * all_images.count + first + lane] = static_cast<uint8_t>(classes[lane]);
         note_active(geometry, activations, positive.data() + member * units);
       }
-    }
+    });
     const std::lock_guard<std::mutex> lock(merging);
-    for (int64_t i = 0; i < members; ++i) correct_data[i] += hits[i];
-    for (int64_t i = 0; i < members * n_classes; ++i) predicted_data[i] += classes[i];
     for (int64_t i = 0; i < members * units; ++i) active_data[i] = active_data[i] || positive[i];
   });
-  return {correct, predicted, active};
+  return {predictions, active};
 }
 
 at::Tensor ablate_filters_cpu(const at::Tensor& images, const at::Tensor& labels, const at::Tensor& parameters,
                               at::IntArrayRef filters, int64_t n_classes, bool output_relu, double mean, double std) {
   const char* op = "ablate_filters";
-  const TinyCNN network = prepare_tiny_cnn(op, images, labels, filters, n_classes, output_relu, mean, std);
-  check_parameters(op, network, images, parameters.unsqueeze(0));
+  const TinyCNN network = prepare_tiny_cnn(op, images, filters, n_classes, output_relu, mean, std);
+  check_labels(op, images, labels);
   check_range(op, "labels", labels, n_classes);
+  check_parameters(op, network, images, parameters.unsqueeze(0));
   const Geometry geometry(network);
-  const Images all_images{images.const_data_ptr<uint8_t>(), labels.const_data_ptr<int64_t>(), images.size(0)};
+  const Images all_images{images.const_data_ptr<uint8_t>(), images.size(0)};
+  const auto* label = labels.const_data_ptr<int64_t>();
   const auto packed = pack_member(geometry, parameters.const_data_ptr<float>());
   at::Tensor correct = at::zeros({1 + network.filters[0] + network.filters[1]}, labels.options());
   auto* correct_data = correct.mutable_data_ptr<int64_t>();
   std::mutex merging;
-  take_turns((all_images.n_images + kTurnImages - 1) / kTurnImages, [&](int64_t turn) {
+  take_turns(all_images.turns(), [&](int64_t turn) {
     Activations activations(geometry);
     Ablation ablation(geometry);
     std::vector<int64_t> hits(ablation.count());
-    const int64_t end = std::min((turn + 1) * kTurnImages, all_images.n_images);
-    for (int64_t first = turn * kTurnImages; first < end; first += kLanes) {
-      const int64_t count = all_images.load(geometry, first, activations);
+    all_images.visit(geometry, turn, activations, [&](int64_t first, int64_t count) {
       ablation.run(geometry, *packed, activations);
       for (int64_t candidate = 0; candidate < ablation.count(); ++candidate) {
-        int32_t predictions[kLanes];
-        predict(network, ablation.outputs(candidate), predictions);
-        for (int64_t lane = 0; lane < count; ++lane)
-          hits[candidate] += predictions[lane] == all_images.labels[first + lane];
+        int32_t classes[kLanes];
+        predict(network, ablation.outputs(candidate), classes);
+        for (int64_t lane = 0; lane < count; ++lane) hits[candidate] += classes[lane] == label[first + lane];
       }
-    }
+    });
     const std::lock_guard<std::mutex> lock(merging);
     for (int64_t i = 0; i < ablation.count(); ++i) correct_data[i] += hits[i];
   });

@@ -98,8 +98,9 @@ std::tuple<at::Tensor, at::Tensor> population_epoch_cpu(const at::Tensor& images
                                                         int64_t n_classes, bool output_relu, double mean, double std,
                                                         bool clipped, int64_t step, int64_t batch_size) {
   const char* op = "population_epoch";
-  const TinyCNN network = prepare_tiny_cnn(op, images, labels, filters, n_classes, output_relu, mean, std);
+  const TinyCNN network = prepare_tiny_cnn(op, images, filters, n_classes, output_relu, mean, std);
   check_training(op, network, images, parameters, moments, order, learning_rates, optimisers, step, batch_size);
+  check_labels(op, images, labels);
   check_range(op, "labels", labels, n_classes);
   check_range(op, "order", order, images.size(0));
   check_range(op, "optimisers", optimisers, kOptimisers);

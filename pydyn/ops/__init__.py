@@ -6,7 +6,6 @@ from pydyn.ops.loss import AmbiguityCrossEntropy, AmbiguityTerms, ambiguity_cros
 from pydyn.ops.pool import ReLUMaxPool, relu_max_pool
 from pydyn.ops.population import (
     OPTIMISERS,
-    Evaluation,
     GreyImages,
     ablate_filters,
     population_epoch,
@@ -17,7 +16,6 @@ __all__ = [
     "OPTIMISERS",
     "AmbiguityCrossEntropy",
     "AmbiguityTerms",
-    "Evaluation",
     "GreyImages",
     "ReLUMaxPool",
     "ablate_filters",

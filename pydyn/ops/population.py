@@ -49,18 +49,6 @@ class GreyImages:
         return reference.normalise(self.pixels, self.mean, self.std)[:, None]
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What K networks make of N images."""
-
-    correct: Tensor
-    """(K,) int64: images whose class is predicted. The first of equal outputs is the prediction."""
-    predicted: Tensor
-    """(K, C) int64: how often each class is predicted."""
-    active: Tensor
-    """(K, F1 + F2 + C) bool: which filters and outputs (before a ReLU on them) are above 0 anywhere."""
-
-
 def population_epoch(
     architecture: TinyCNN,
     images: GreyImages,
@@ -138,14 +126,35 @@ def population_epoch(
     return loss, correct
 
 
-def population_evaluate(architecture: TinyCNN, images: GreyImages, parameters: Tensor) -> Evaluation:
-    """Classify images by K networks, `parameters` (K, P) float32. Errors are those of `population_epoch`."""
+def population_evaluate(architecture: TinyCNN, images: GreyImages, parameters: Tensor) -> tuple[Tensor, Tensor]:
+    """Classify images by K networks.
+
+    Parameters
+    ----------
+    architecture : TinyCNN
+    images : GreyImages
+        Their labels are not looked at.
+    parameters : float32 Tensor of shape (K, P), contiguous
+
+    Returns
+    -------
+    predictions : uint8 Tensor of shape (K, N)
+        Of equal outputs the first.
+    active : bool Tensor of shape (K, F1 + F2 + C)
+        Which filters and outputs (before a ReLU on them) are above 0 anywhere.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `population_epoch`.
+    """
     op = reference.population_evaluate
     if EXTENSION.loaded:
         op = torch.ops.pydyn.population_evaluate.default
     else:
         warn_reference()
-    return Evaluation(*op(images.pixels, images.labels, parameters, *_arguments(architecture, images)))
+    predictions, active = op(images.pixels, parameters, *_arguments(architecture, images))
+    return predictions, active
 
 
 def ablate_filters(architecture: TinyCNN, images: GreyImages, parameters: Tensor) -> Tensor:
@@ -192,11 +201,11 @@ def _fake_epoch(
 
 
 def _fake_evaluate(
-    images: Tensor, labels: Tensor, parameters: Tensor, filters: list[int], n_classes: int, *arguments: object
-) -> tuple[Tensor, Tensor, Tensor]:
+    images: Tensor, parameters: Tensor, filters: list[int], n_classes: int, *arguments: object
+) -> tuple[Tensor, Tensor]:
     n_members = len(parameters)
-    active = labels.new_empty((n_members, sum(filters) + n_classes), dtype=torch.bool)
-    return labels.new_empty(n_members), labels.new_empty((n_members, n_classes)), active
+    active = images.new_empty((n_members, sum(filters) + n_classes), dtype=torch.bool)
+    return images.new_empty((n_members, len(images))), active
 
 
 def _fake_ablate(images: Tensor, labels: Tensor, parameters: Tensor, filters: list[int], *arguments: object) -> Tensor:

@@ -155,18 +155,20 @@ class Population:
             clipped=self.clipped,
         )
         self.epoch += 1
-        evaluation = population_evaluate(self.architecture, self._validation, self.parameters)
-        accuracy = evaluation.correct.cpu().numpy() / len(self._validation)
+        predictions, active = population_evaluate(self.architecture, self._validation, self.parameters)
+        hits = (predictions == self._validation.labels).sum(1).cpu().numpy()
+        accuracy: NDArray[np.float64] = hits / len(self._validation)
         self._keep_best(accuracy)
-        *filters, outputs = evaluation.active.cpu().split([*self.architecture.filters, self.architecture.n_classes], 1)
+        *filters, outputs = active.cpu().split([*self.architecture.filters, self.architecture.n_classes], 1)
+        classes = torch.arange(self.architecture.n_classes, device=predictions.device)
         return PopulationEpoch(
             epoch=self.epoch,
             train_loss=loss.cpu().numpy() / n_images,
             train_accuracy=correct.cpu().numpy() / n_images,
             validation_accuracy=accuracy,
-            dead_filters=torch.stack([(~active).sum(1) for active in filters], 1).numpy(),
+            dead_filters=torch.stack([(~layer).sum(1) for layer in filters], 1).numpy(),
             dead_outputs=(~outputs).sum(1).numpy(),
-            unpredicted_classes=(evaluation.predicted == 0).sum(1).cpu().numpy(),
+            unpredicted_classes=(predictions[..., None] != classes).all(1).sum(1).cpu().numpy(),
         )
 
     def _order(self) -> Tensor:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, max_pool2d, one_hot, unfold
+from torch.nn.functional import cross_entropy, max_pool2d, unfold
 
 from pydyn.models.tiny import TinyCNN
 from pydyn.ops.reference.checks import check_device
@@ -49,7 +49,8 @@ def population_epoch(
 ) -> tuple[Tensor, Tensor]:
     """Train every member for an epoch, in place: sums of the losses (K,) float64, counts of correct images (K,) int64."""
     op = "population_epoch"
-    network = _prepare(op, images, labels, parameters, filters, n_classes, output_relu, mean, std)
+    network = _prepare(op, images, parameters, filters, n_classes, output_relu, mean, std)
+    _check_labels(op, images, labels, n_classes)
     n_members = len(parameters)
     _check(op, images, "order", order, torch.int64, (n_members, *order.shape[1:]))
     _check(op, images, "moments", moments, torch.float32, (n_members, 2, network.architecture.n_parameters))
@@ -83,28 +84,25 @@ def population_epoch(
 
 def population_evaluate(
     images: Tensor,
-    labels: Tensor,
     parameters: Tensor,
     filters: Sequence[int],
     n_classes: int,
     output_relu: bool,
     mean: float,
     std: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Correct images (K,), predictions of each class (K, C), and which units are above 0 somewhere (K, F1 + F2 + C)."""
-    network = _prepare("population_evaluate", images, labels, parameters, filters, n_classes, output_relu, mean, std)
+) -> tuple[Tensor, Tensor]:
+    """Predicted classes (K, N) uint8, and which filters and outputs are above 0 somewhere (K, F1 + F2 + C)."""
+    network = _prepare("population_evaluate", images, parameters, filters, n_classes, output_relu, mean, std)
     n_members = len(parameters)
-    correct = torch.zeros(n_members, dtype=torch.int64, device=images.device)
-    predicted = torch.zeros(n_members, n_classes, dtype=torch.int64, device=images.device)
+    predictions = torch.empty(n_members, len(images), dtype=torch.uint8, device=images.device)
     active = torch.zeros(n_members, sum(filters) + n_classes, dtype=torch.bool, device=images.device)
     size = max(1, EVALUATED_AT_ONCE // max(1, n_members))
-    for part, target in zip(images.split(size), labels.split(size), strict=True):
-        *maps, outputs = network.layers(network.normalise(part[None]), parameters)
-        predictions = network.rectified(outputs).argmax(2)
-        correct += (predictions == target).sum(1)
-        predicted += one_hot(predictions, n_classes).sum(1)
+    for start in range(0, len(images), size):
+        part = slice(start, start + size)
+        *maps, outputs = network.layers(network.normalise(images[None, part]), parameters)
+        predictions[:, part] = network.rectified(outputs).argmax(2).to(torch.uint8)
         active |= torch.cat([(unit > 0).flatten(3).any(3).any(1) for unit in (*maps, outputs[..., None])], 1)
-    return correct, predicted, active
+    return predictions, active
 
 
 def ablate_filters(
@@ -118,7 +116,8 @@ def ablate_filters(
     std: float,
 ) -> Tensor:
     """Correct images of a network and of those that lack one filter each: (1 + F1 + F2,) int64."""
-    network = _prepare("ablate_filters", images, labels, parameters[None], filters, n_classes, output_relu, mean, std)
+    network = _prepare("ablate_filters", images, parameters[None], filters, n_classes, output_relu, mean, std)
+    _check_labels("ablate_filters", images, labels, n_classes)
     candidates = _without_each_filter(network.architecture, parameters)
     correct = torch.zeros(len(candidates), dtype=torch.int64, device=images.device)
     size = max(1, EVALUATED_AT_ONCE // len(candidates))
@@ -206,7 +205,6 @@ def _update(
 def _prepare(
     op: str,
     images: Tensor,
-    labels: Tensor,
     parameters: Tensor,
     filters: Sequence[int],
     n_classes: int,
@@ -217,7 +215,6 @@ def _prepare(
     if images.dim() != 3:
         raise ValueError(f"{op}: images must be (N, H, W), got shape {list(images.shape)}")
     _check(op, images, "images", images, torch.uint8, tuple(images.shape))
-    _check(op, images, "labels", labels, torch.int64, (len(images),))
     if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
         raise ValueError(f"{op}: mean = {mean} and std = {std} must be finite, std above 0")
     try:
@@ -225,8 +222,12 @@ def _prepare(
     except ValueError as error:
         raise ValueError(f"{op}: {error}") from None
     _check(op, images, "parameters", parameters, torch.float32, (len(parameters), architecture.n_parameters))
-    _check_range(op, "labels", labels, n_classes)
     return _Network(architecture, mean, std)
+
+
+def _check_labels(op: str, images: Tensor, labels: Tensor, n_classes: int) -> None:
+    _check(op, images, "labels", labels, torch.int64, (len(images),))
+    _check_range(op, "labels", labels, n_classes)
 
 
 def _check(op: str, images: Tensor, name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
