@@ -102,6 +102,29 @@ class TinyCNN:
         return nn.Sequential(*layers, *([nn.ReLU()] if self.output_relu else []))
 
 
+@dataclass(frozen=True)
+class TinyNetwork:
+    """An architecture with parameters. Raises ValueError if they do not fit."""
+
+    architecture: TinyCNN
+    parameters: Tensor
+    """(P,) float32."""
+
+    def __post_init__(self) -> None:
+        if self.parameters.dim() != 1:
+            raise ValueError(f"parameters of shape {list(self.parameters.shape)}: one network has one vector")
+        self.architecture.split(self.parameters)
+
+    @property
+    def parts(self) -> dict[str, Tensor]:
+        """Views of the parameters by name."""
+        return self.architecture.split(self.parameters)
+
+    def module(self) -> nn.Sequential:
+        """See `TinyCNN.module`."""
+        return self.architecture.module(self.parameters)
+
+
 def _with(layer: nn.Module, weight: Tensor, bias: Tensor) -> nn.Module:
     layer.weight = nn.Parameter(weight.clone())
     layer.bias = nn.Parameter(bias.clone())
