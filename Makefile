@@ -55,7 +55,7 @@ format: setup
 
 # Needs `uv` (pip install uv): exact versions and digests for every platform, from the ranges in pyproject.toml.
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes pyproject.toml --output-file requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info pydyn/*.so

@@ -10,6 +10,7 @@ configfile: f"{workflow.basedir}/config.yaml"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/dynamic.smk"
+include: "workflow/rules/frugal.smk"
 include: "workflow/rules/report.smk"
 
 

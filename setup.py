@@ -192,12 +192,11 @@ def extension_arguments(torch, toolkit: CudaToolkit | None, library_dirs: list[s
     openmp = ["-fopenmp"] if sys.platform == "linux" else []
     # No -march=native: a wheel, or a home folder shared by a cluster's nodes, must run on other CPUs than the one it was
     # built on. csrc/cpu/clones.h has the hot loops compiled for several generations, chosen from at run time.
+    # Nobody reads errno, for which a square root would be a call.
     optimise = ["-O3"]
-    # Nobody looks at errno, and a loop with a square root that may set it is not vectorised.
-    mathematics = ["-fno-math-errno"]
     # Python's own flags often hold -g, with which torch's headers make a module of 9 MB.
     sanitize = SANITIZERS if os.environ.get("PYDYN_SANITIZE") == "1" else []
-    cxx = [*optimise, *mathematics, "-g0", "-Wall", *NO_ABI_NOTES, *openmp, *sanitize]
+    cxx = [*optimise, "-fno-math-errno", "-g0", "-Wall", *NO_ABI_NOTES, *openmp, *sanitize]
     extension = (CUDAExtension if toolkit else CppExtension)(
         "pydyn._C",
         sources,

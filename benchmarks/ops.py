@@ -24,7 +24,7 @@ from torch import Tensor
 from benchmarks.measure import Row, compare, medians, plot, table, write_json
 from benchmarks.rivals import PADDING, CachedBatch, PlainBatch, TracedBatch, ambiguity_loss, draw
 from pydyn.ops import ambiguity_cross_entropy, gather_images, gather_rows
-from pydyn.training.device import keep_memory
+from pydyn.device import keep_memory
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 N_IMAGES, SIZE = 50_000, 32
@@ -178,6 +178,26 @@ def loss_rows(case: str, shape: tuple[int, ...], device: torch.device, rounds: i
     return compare(case, ours, rivals, device, rounds, lambda: out.copy_(source), n_bytes)
 
 
+def pool_rows(case: str, n_out: int, device: torch.device, rounds: int) -> list[Row]:
+    """Rows of ReLU and max-pooling of 32 channels, bfloat16, forward and backward."""
+    shape = (n_out, 32, SIZE, SIZE)
+    images = torch.randn(shape, device=device).bfloat16().to(memory_format=torch.channels_last).requires_grad_()
+    upstream = relu_max_pool(images).detach()
+
+    def step(function: Callable[[Tensor], Tensor]) -> Callable[[], object]:
+        return lambda: torch.autograd.grad(function(images), images, upstream)
+
+    def eager(images: Tensor) -> Tensor:
+        return max_pool2d(torch.relu(images), 2)
+
+    # Read whole, a quarter written with a byte each; read again, and written whole.
+    n_bytes = images.numel() * 2 * 2 + upstream.numel() * (2 + 1) * 2
+    source = torch.empty(n_bytes // 2, dtype=torch.uint8, device=device)
+    out = torch.empty_like(source)
+    rivals = {"eager": step(eager), "compile": step(compiled(eager))}
+    return compare(case, step(relu_max_pool), rivals, device, rounds, lambda: out.copy_(source), n_bytes)
+
+
 def cases(device: torch.device) -> dict[str, tuple[bool, Callable[[str, int], list[Row]]]]:
     """For each case whether it is quick, and what makes its rows."""
     found: dict[str, tuple[bool, Callable[[str, int], list[Row]]]] = {}
@@ -202,6 +222,8 @@ def cases(device: torch.device) -> dict[str, tuple[bool, Callable[[str, int], li
             n_out == 512,
             lambda case, rounds, n_out=n_out: feature_rows(case, n_out, device, rounds),
         )
+    if device.type == "cpu":
+        found["relu + pool 512"] = False, lambda case, rounds: pool_rows(case, 512, device, rounds)
     for shape in ((512, 10), (65536, 10), (8192, 1000), (160, 512, 10)):
         name = f"loss {'heads ' if len(shape) == 3 else ''}{'x'.join(map(str, shape))}"
         found[name] = len(shape) == 2, lambda case, rounds, shape=shape: loss_rows(case, shape, device, rounds)

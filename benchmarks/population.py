@@ -27,11 +27,11 @@ from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import Action, Row, device_name, table, timed, write_json
+from pydyn.device import keep_memory
 from pydyn.models.initialisers import initial_parameters
 from pydyn.models.tiny import TinyCNN, TinyNetwork
 from pydyn.ops import OPTIMISERS, GreyImages, ablate_filters, population_epoch
 from pydyn.sensitivity.pruning import Filter, remove_filters
-from pydyn.training.device import keep_memory
 
 CPU = torch.device("cpu")
 BATCH, STEPS = 32, 4

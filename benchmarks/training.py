@@ -11,7 +11,7 @@ each in turn, after one that is not counted; medians.
   ours.
 
 On a CPU both stand there twice: as written, and with the C library told to keep freed memory, as our training jobs tell it
-(`pydyn.training.device.keep_memory`).
+(`pydyn.device.keep_memory`).
 """
 
 import argparse
@@ -38,7 +38,7 @@ from pydyn.models import cnn
 from pydyn.selection.dynamic import Dynamic
 from pydyn.selection.strategy import Outcome
 from pydyn.studies.run import Run
-from pydyn.training.device import keep_memory, resolve_precision
+from pydyn.device import keep_memory, resolve_precision
 from pydyn.training.loop import Parts, Training
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)

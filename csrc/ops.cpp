@@ -24,6 +24,18 @@ TORCH_LIBRARY(pydyn, library) {
       "int reduction, bool with_gradient) -> "
       "(Tensor loss, Tensor gradient, Tensor divisor, Tensor terms, Tensor correct)",
       {at::Tag::pt2_compliant_tag});
+  library.def(
+      "adamw_(Tensor(a!) weights, Tensor gradient, Tensor(b!) mean, Tensor(c!) square, Tensor rates, Tensor decays, "
+      "SymInt step, Tensor(d!)? copy) -> ()",
+      {at::Tag::pt2_compliant_tag});
+  library.def(
+      "batch_norm_relu_dropout(Tensor units, Tensor weight, Tensor bias, Tensor? uniforms, Tensor? rates) -> "
+      "(Tensor activations, Tensor mean, Tensor variance)",
+      {at::Tag::pt2_compliant_tag});
+  library.def(
+      "batch_norm_relu_dropout_backward(Tensor gradient, Tensor units, Tensor activations, Tensor weight, Tensor mean, "
+      "Tensor variance, Tensor? rates) -> (Tensor units_gradient, Tensor weight_gradient, Tensor bias_gradient)",
+      {at::Tag::pt2_compliant_tag});
   library.def("relu_max_pool(Tensor images) -> (Tensor pooled, Tensor winner)", {at::Tag::pt2_compliant_tag});
   library.def(
       "population_epoch(Tensor images, Tensor labels, Tensor order, Tensor(a!) parameters, Tensor(b!) moments, "

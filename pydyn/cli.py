@@ -3,12 +3,16 @@
 import json
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import click
 
 from pydyn.errors import PydynError, RunError
 from pydyn.files import write_text
+
+if TYPE_CHECKING:
+    from pydyn.config.main import Config
+    from pydyn.studies.frugal_runs import FeatureSet
 
 CONFIG = click.option(
     "--config",
@@ -19,6 +23,9 @@ CONFIG = click.option(
     show_default=True,
     help="Configuration file; repeat to lay presets over it.",
 )
+
+
+OUTPUT = click.option("--output", type=click.Path(path_type=Path), required=True, help="The file to write.")
 
 
 def main() -> None:
@@ -87,9 +94,9 @@ def train(config_files: tuple[Path, ...], ids: tuple[str, ...], done: Path | Non
     (try again), and the same command goes on from there.
     """
     from pydyn.config.main import load
+    from pydyn.device import open_device
     from pydyn.studies.registry import runs
-    from pydyn.training.device import open_device
-    from pydyn.training.execute import execute
+    from pydyn.training.dispatch import execute_any
     from pydyn.training.stopping import asked_to_stop
 
     config = load(*config_files)
@@ -105,10 +112,139 @@ def train(config_files: tuple[Path, ...], ids: tuple[str, ...], done: Path | Non
     with asked_to_stop() as stop:
         for dataset in dict.fromkeys(run.dataset for run in chosen):
             store = results / "data" / f"{dataset}.h5"
-            execute([run for run in chosen if run.dataset == dataset], results, store, device, _say, stop)
+            execute_any([run for run in chosen if run.dataset == dataset], results, store, device, _say, stop)
     if done:
         write_text(
             done, json.dumps({"runs": [{"id": run.id, "digest": run.digest} for run in chosen]}, indent=2) + "\n"
+        )
+
+
+@cli.group()
+def features() -> None:
+    """Features of a frozen backbone: adapt it, extract them in shards, join these. `pydyn check` lists what there is."""
+
+
+@features.command()
+@CONFIG
+@OUTPUT
+@click.argument("features_id")
+def adapt(config_files: tuple[Path, ...], output: Path, features_id: str) -> None:
+    """Adapt a backbone's batch normalisation to training images."""
+    from pydyn.device import open_device
+    from pydyn.features.jobs import adapt_backbone
+
+    wanted = _features(config_files, features_id)
+    device = open_device(wanted.config.device, wanted.config.threads)
+    adapt_backbone(wanted.declared, wanted.store, output, device, wanted.country, _say)
+
+
+@features.command()
+@CONFIG
+@OUTPUT
+@click.option("--shard", type=click.IntRange(min=0), default=0, show_default=True, help="Which one, from 0.")
+@click.argument("features_id")
+def extract(config_files: tuple[Path, ...], output: Path, shard: int, features_id: str) -> None:
+    """Write one shard of features."""
+    from pydyn.device import open_device
+    from pydyn.features.jobs import extract_shard
+
+    wanted = _features(config_files, features_id)
+    n_shards = wanted.shards
+    if shard >= n_shards:
+        raise PydynError(f"--shard {shard}: frugal.extraction.shards is {n_shards}, allowed are 0 to {n_shards - 1}")
+    device = open_device(wanted.config.device, wanted.config.threads)
+    extract_shard(wanted.declared, wanted.store, output, shard, n_shards, device, wanted.country)
+
+
+@features.command()
+@CONFIG
+@OUTPUT
+@click.argument("features_id")
+def join(config_files: tuple[Path, ...], output: Path, features_id: str) -> None:
+    """Join the shards that lie beside OUTPUT to a feature store."""
+    from pydyn.features.store import join_shards
+
+    wanted = _features(config_files, features_id)
+    join_shards(wanted.store, output, wanted.shards)
+
+
+class _Features(NamedTuple):
+    declared: "FeatureSet"
+    store: Path
+    shards: int
+    config: "Config"
+    country: str
+
+
+def _features(config_files: tuple[Path, ...], features_id: str) -> _Features:
+    from pydyn.config.main import load
+    from pydyn.studies.frugal import feature_sets
+
+    config = load(*config_files)
+    if config.frugal is None or "frugal" not in config.studies:
+        raise RunError(f"study 'frugal' is not chosen, allowed are: {', '.join(config.studies)}")
+    known = feature_sets(config)
+    if features_id not in known:
+        raise RunError(f"features {features_id!r} are not in the study, allowed are: {', '.join(known)}")
+    store = Path(config.results) / "data" / f"{known[features_id].dataset}.h5"
+    return _Features(known[features_id], store, config.frugal.extraction.shards, config, config.frugal.country)
+
+
+@cli.command()
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="The folder to write the model to.")
+@click.option("--onnx", is_flag=True, help="Also as ONNX, checked against torch.")
+@click.argument("run", type=click.Path(path_type=Path))
+def export(output: Path, onnx: bool, run: Path) -> None:
+    """Write the classifier of a Run of the study frugal, as `model.safetensors` and `model.json`.
+
+    RUN is its folder, such as results/frugal/runs/mine/declared/efficientnet_lite0-imagenet/adapted-redesigned-weighted/seed0
+    """
+    from pydyn.deploy.export import export as export_run
+
+    written = export_run(run, output, onnx)
+    _say(
+        f"{output}: {written.backbone} for {', '.join(written.class_names)}; test accuracy {written.test['accuracy']:.4f}"
+    )
+
+
+@cli.command()
+@click.option("--output", type=click.Path(path_type=Path), help="CSV file to write; without it, the terminal.")
+@click.option(
+    "--ambiguous-below",
+    type=click.FloatRange(0, 1),
+    default=0.2,
+    show_default=True,
+    help="Margin of the two largest probabilities below which an image is called ambiguous.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+def predict(
+    output: Path | None, ambiguous_below: float, device: str, threads: int, model: Path, images: tuple[Path, ...]
+) -> None:
+    """Classify images with a model that `pydyn export` wrote.
+
+    MODEL is its folder; IMAGES are files, or folders that are searched through. Images that cannot be read are named in the
+    column `problem`, and the exit status is then 1.
+    """
+    from pydyn.deploy.model_file import load_model
+    from pydyn.deploy.predict import find_images, predict_images, write_predictions
+    from pydyn.device import open_device
+
+    files = find_images(images)
+    loaded = load_model(model)
+    found = list(predict_images(loaded, files, open_device(device, threads).torch))
+    text = write_predictions(found, loaded.description.class_names, ambiguous_below)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_text(output, text)
+    problems = [prediction for prediction in found if prediction.problem]
+    if problems:
+        first = problems[0]
+        raise PydynError(
+            f"{len(problems)} of {len(found)} images cannot be read, such as {first.image} ({first.problem}); the others are done"
         )
 
 

@@ -7,8 +7,12 @@ from typing import Any
 
 from pydyn.config.main import Config, parse
 from pydyn.data.checks import check_source, known_pool
+from pydyn.energy import check_country
 from pydyn.errors import ConfigError
-from pydyn.studies import registry
+from pydyn.models.names import Backbone
+from pydyn.studies import frugal, registry
+from pydyn.studies.chunks import Chunk
+from pydyn.studies.frugal_runs import FeatureSet
 
 
 @dataclass(frozen=True)
@@ -18,8 +22,11 @@ class Plan:
     config: Config
     pools: Mapping[str, int | None]
     """Training images of each data set in use; None where only reading it can tell."""
-    chunks: Mapping[str, Mapping[str, registry.Chunk]]
+    chunks: Mapping[str, Mapping[str, Chunk]]
     """By study and by name: the Runs that one job trains."""
+
+    features: Mapping[str, FeatureSet]
+    """By id: what backbones have to be extracted from, of the study `frugal`."""
 
     @property
     def results(self) -> Path:
@@ -58,13 +65,27 @@ def make_plan(raw: Mapping[str, Any]) -> Plan:
     blocking = [path for path in [Path(config.results), *Path(config.results).parents] if path.is_file()]
     if blocking:
         raise ConfigError(f"results = {config.results!r}: {blocking[0]} is a file; name a folder")
-    used = sorted({getattr(config, study).dataset for study in config.studies})
+    used = sorted({name for study in config.studies for name in registry.STUDIES[study].datasets(config)})
     for name in used:
         check_source(name, config.datasets[name], data_root)
     pools = {name: known_pool(name, config.datasets[name], data_root) for name in used}
     for study in config.studies:
         registry.check(config, study, pools)
-    chunks: dict[str, dict[str, registry.Chunk]] = {
+    chunks: dict[str, dict[str, Chunk]] = {
         study: {chunk.name: chunk for chunk in registry.chunks(config, study, pools)} for study in config.studies
     }
-    return Plan(config, pools, chunks)
+    features = frugal.feature_sets(config) if "frugal" in config.studies else {}
+    for used_features in features.values():
+        _check_weights(used_features.backbone)
+    if config.frugal and "frugal" in config.studies:
+        check_country(config.frugal.country)
+    return Plan(config, pools, chunks, features)
+
+
+def _check_weights(backbone: Backbone) -> None:
+    """Refuse weights that are no file."""
+    if backbone.weights not in ("imagenet", "none") and not Path(backbone.weights).is_file():
+        raise ConfigError(
+            f"frugal.backbones: weights = {backbone.weights!r} of {backbone.name} are no file here; give imagenet, none, or "
+            "a file (safetensors, or a state dict of torch)"
+        )

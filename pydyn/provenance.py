@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 # What a Run's result depends on, its own strategy apart.
-TRAINING_MODULES = ("pydyn.training.loop", "pydyn.training.device", "pydyn.training.summary")
+TRAINING_MODULES = ("pydyn.training.loop", "pydyn.device", "pydyn.training.summary")
 
 # Imported by what computes, but without a part in it: the version's number, and the list of strategies, which grows.
 NO_PART = frozenset({"pydyn", "pydyn.selection.registry"})
@@ -21,6 +21,16 @@ NO_PART = frozenset({"pydyn", "pydyn.selection.registry"})
 def training_digest(strategy: type) -> str:
     """Digest of the code that a Run's result depends on, given the class of its strategy's parameters."""
     return code_digest(*TRAINING_MODULES, strategy.__module__)
+
+
+def heads_digest() -> str:
+    """Digest of the code that heads on features depend on, the features apart."""
+    return code_digest("pydyn.training.head_runs")
+
+
+def fine_tuning_digest() -> str:
+    """Digest of the code that a fine-tuning depends on."""
+    return code_digest("pydyn.training.fine_tuning_runs")
 
 
 @lru_cache

@@ -70,7 +70,18 @@ def test_mistakes_are_one_line_and_a_non_zero_exit(folder, arguments, expected):
 def test_help_is_quick_to_load_and_names_every_verb():
     code = "import sys; from pydyn.cli import cli; assert not {'torch', 'numpy', 'yaml'} & set(sys.modules); print(*cli.commands)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) == {"check", "prepare", "train", "report", "doctor", "reproduce", "schema"}
+    assert set(done.stdout.split()) == {
+        "check",
+        "prepare",
+        "features",
+        "train",
+        "export",
+        "predict",
+        "report",
+        "doctor",
+        "reproduce",
+        "schema",
+    }
 
 
 def test_work_that_was_asked_to_stop_ends_with_try_again(monkeypatch, capsys):

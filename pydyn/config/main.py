@@ -12,6 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from pydyn.config.base import Count, Listed, Section
 from pydyn.config.datasets import AnyDataset
+from pydyn.config.frugal import FrugalStudy
 from pydyn.config.studies import DynamicStudy
 from pydyn.errors import ConfigError
 
@@ -22,7 +23,7 @@ NAME_RULE = "data sets have letters, digits, '.', '_' and '-', folders of result
 class Config(Section):
     """Everything a workflow needs to know. Keys at the top level may also be given by `--config key=value`."""
 
-    studies: Listed[Literal["dynamic"]]
+    studies: Listed[Literal["dynamic", "frugal"]]
     """Which sections below to run."""
     results: Annotated[str, StringConstraints(pattern=r"^[^{}\x00-\x1f]*[^{}\x00-\x20][^{}\x00-\x1f]*$")] = "results"
     """Where everything is written, relative to the working directory."""
@@ -35,6 +36,7 @@ class Config(Section):
     """Runs are trained in one process until they add up to this many images: starting torch costs seconds."""
     datasets: dict[Name, AnyDataset]
     dynamic: DynamicStudy | None = None
+    frugal: FrugalStudy | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -42,9 +44,11 @@ class Config(Section):
             section = getattr(self, study)
             if section is None:
                 raise ValueError(f"studies names {study!r}, but there is no section `{study}`: add it")
-            if section.dataset not in self.datasets:
-                known = ", ".join(self.datasets) or "none"
-                raise ValueError(f"{study}.dataset = {section.dataset!r} is not declared, allowed are: {known}")
+            key = "datasets" if hasattr(section, "datasets") else "dataset"
+            for name in section.datasets if key == "datasets" else [section.dataset]:
+                if name not in self.datasets:
+                    known = ", ".join(self.datasets) or "none"
+                    raise ValueError(f"{study}.{key} = {name!r} is not declared, allowed are: {known}")
         return self
 
 

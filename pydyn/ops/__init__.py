@@ -1,6 +1,8 @@
 """Hot paths: tensor operations with C++ and CUDA kernels, and the plain torch reference they must equal."""
 
+from pydyn.ops.adamw import adamw_
 from pydyn.ops.gather import gather_rows
+from pydyn.ops.hidden import batch_norm_relu_dropout
 from pydyn.ops.images import gather_images
 from pydyn.ops.loss import AmbiguityCrossEntropy, AmbiguityTerms, ambiguity_cross_entropy
 from pydyn.ops.pool import ReLUMaxPool, relu_max_pool
@@ -19,7 +21,9 @@ __all__ = [
     "GreyImages",
     "ReLUMaxPool",
     "ablate_filters",
+    "adamw_",
     "ambiguity_cross_entropy",
+    "batch_norm_relu_dropout",
     "gather_images",
     "gather_rows",
     "population_epoch",

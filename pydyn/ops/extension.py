@@ -17,6 +17,8 @@ _OPS = (
     "population_epoch",
     "population_evaluate",
     "ablate_filters",
+    "adamw_",
+    "batch_norm_relu_dropout",
 )
 
 

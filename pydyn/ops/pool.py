@@ -68,7 +68,9 @@ def _setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor
     ctx.set_materialize_grads(False)  # of the winners there is none: do not fill one with zeros
 
 
-def _backward(ctx: Any, gradient: Tensor, _: Tensor) -> Tensor:
+def _backward(ctx: Any, gradient: Tensor | None, _: Tensor | None) -> Tensor | None:
+    if gradient is None:  # of the pooled images none was asked for
+        return None
     (winner,) = ctx.saved_tensors
     result: Tensor = torch.ops.pydyn.relu_max_pool_backward.default(gradient, winner, ctx.height, ctx.width)
     return result

@@ -11,13 +11,15 @@ from pydyn.files import whole_or_absent, write_text
 from pydyn.report.blocks import Section, StudyReport
 from pydyn.report.dynamic import study as dynamic
 from pydyn.report.figures import Drawing
-from pydyn.report.results import StudyResults, read_study
+from pydyn.report.frugal import study as frugal
+from pydyn.report.runs import StudyPage
 from pydyn.report.sections import data_section, provenance_section, runs_section
 from pydyn.report.tables import Table
 
-# What each study puts on the page. A new study is a function in a module of its own and a line here.
-REPORTS: dict[str, Callable[[StudyResults], StudyReport]] = {
-    "dynamic": dynamic.report,
+# What each study puts on the page: it reads its results and says what came out. A new study is a line here.
+PAGES: dict[str, Callable[[Config, Path], StudyPage]] = {
+    "dynamic": dynamic.page,
+    "frugal": frugal.page,
 }
 
 
@@ -34,12 +36,11 @@ def write_report(config: Config, results: Path, output: Path, progress: Callable
         DataError: an image store is missing or broken.
         RunError: a Run is missing, incomplete or of another configuration.
     """
-    studies = [read_study(config, name, results) for name in dict.fromkeys(config.studies)]
-    progress(f"read {sum(len(study.results) for study in studies)} Runs from {results}")
-    reports = [REPORTS[study.name](study) for study in studies]
-    sections = list(_sections(config, studies, reports))
+    pages = [PAGES[name](config, results) for name in config.studies]
+    progress(f"read {sum(len(page.runs) for page in pages)} Runs from {results}")
+    sections = list(_sections(config, pages))
     tables, drawings = _write_files(sections, output.parent)
-    write_text(output, render(reports, sections))
+    write_text(output, render([page.report for page in pages], sections))
     progress(f"wrote {output}, {tables} tables and {drawings} figures beside it")
 
 
@@ -57,12 +58,14 @@ def render(reports: Sequence[StudyReport], sections: Sequence[Section]) -> str:
     return environment.get_template("page.html.j2").render(reports=reports, sections=sections)
 
 
-def _sections(config: Config, studies: Sequence[StudyResults], reports: Sequence[StudyReport]) -> Iterator[Section]:
-    yield data_section({study.data.name: study.data for study in studies}.values())
-    for report in reports:
-        yield from report.sections
-    yield runs_section([result for study in studies for result in study.results])
-    yield provenance_section(config, studies)
+def _sections(config: Config, pages: Sequence[StudyPage]) -> Iterator[Section]:
+    data = list({facts.name: facts for page in pages for facts in page.data}.values())
+    runs = [run for page in pages for run in page.runs]
+    yield data_section(data)
+    for page in pages:
+        yield from page.report.sections
+    yield runs_section(runs)
+    yield provenance_section(config, data, runs)
 
 
 def _write_files(sections: Sequence[Section], folder: Path) -> tuple[int, int]:

@@ -105,3 +105,26 @@ def _whole(number: float) -> int | None:
 
 def _place(table: str) -> str:
     return table.replace("fig", "figure ") if table.startswith("fig") else f"table {table}"
+
+
+FRUGAL_BACKBONES = ("resnet18", "resnet50", "densenet121", "mobilenet_v3_large", "mobilenet_v3_small")
+_FRUGAL_DATASETS = {"breakhis": "breakhis", "brain-mri": "brain-cancer-mri", "brain-cancer-mri": "brain-cancer-mri"}
+
+
+def frugal_change(dataset: str, quantity: str) -> tuple[float, float] | None:
+    """Mean and std over four backbones of a change against fine-tuning, for a data set of the same name; None for others.
+
+    `quantity`: accuracy_change_points, training_time_reduction_percent or emissions_reduction_percent.
+    """
+    rows = _read("frugal_comparison.csv")
+    found = rows[(rows.dataset == _FRUGAL_DATASETS.get(dataset)) & (rows.quantity == quantity)]
+    return None if found.empty else (float(found.iloc[0]["mean"]), float(found.iloc[0]["std"]))
+
+
+def frugal_search() -> list[tuple[str, int, int, float, float]]:
+    """Published searches: backbone, training images, combinations, seconds of fine-tuning and of the method."""
+    rows = _read("frugal_search.csv").itertuples()
+    return [
+        (row.backbone, row.train_samples, row.combinations, row.fine_tuning_seconds, row.proposed_seconds)
+        for row in rows
+    ]

@@ -14,7 +14,7 @@ from pydyn.data.listing import PARTS
 from pydyn.data.store import ImageStore
 from pydyn.errors import DataError, RunError
 from pydyn.report.statistics import Estimate, estimate
-from pydyn.studies.registry import STUDIES, runs
+from pydyn.studies.registry import STUDIES, experiments
 from pydyn.studies.run import Run
 from pydyn.training.history import Epoch, read_history
 from pydyn.training.summary import Summary, read_summary
@@ -176,13 +176,18 @@ def total_seconds(summary: Summary) -> float:
 
 
 def read_study(config: Config, study: str, results: Path) -> StudyResults:
-    """Read a study's store and Runs. Raises DataError or RunError for what is missing, naming it and what to do."""
-    data = read_facts(getattr(config, study).dataset, results)
-    read = {run: _read_run(run, results, data) for run in runs(config, study)}
-    experiments = {
-        name: [read[run] for run in dict.fromkeys(listed)] for name, listed in STUDIES[study](config).items()
+    """Read the store and the Runs of a study that trains networks from scratch on one data set.
+
+    Raises DataError or RunError for what is missing, naming it and what to do.
+    """
+    (dataset,) = STUDIES[study].datasets(config)
+    data = read_facts(dataset, results)
+    listed: dict[str, list[Run]] = {
+        name: [run for run in dict.fromkeys(members) if isinstance(run, Run)]
+        for name, members in experiments(config, study).items()
     }
-    return StudyResults(config, study, data, experiments)
+    read = {run: _read_run(run, results, data) for run in {run: None for members in listed.values() for run in members}}
+    return StudyResults(config, study, data, {name: [read[run] for run in members] for name, members in listed.items()})
 
 
 def read_facts(name: str, results: Path) -> DataFacts:
@@ -212,7 +217,10 @@ def _read_run(run: Run, results: Path, data: DataFacts) -> Result:
     if not (directory / "summary.json").exists():
         raise RunError(f"Run {run.id} is not complete: {directory} has no summary.json; run the workflow again")
     try:
-        summary, history = read_summary(directory / "summary.json"), tuple(read_history(directory / "history.csv"))
+        summary, history = (
+            read_summary(directory / "summary.json"),
+            tuple(read_history(directory / "history.csv", Epoch)),
+        )
     except RunError as error:
         raise RunError(f"Run {run.id} cannot be read: {error}") from None
     if summary.run != run:

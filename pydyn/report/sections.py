@@ -13,7 +13,8 @@ from pydyn.config.main import Config
 from pydyn.data.listing import PARTS
 from pydyn.provenance import versions
 from pydyn.report.blocks import Block, Facts, Paragraph, Section, Source
-from pydyn.report.results import DataFacts, Result, StudyResults, accuracy_percent, last_accuracy_percent
+from pydyn.report.results import DataFacts
+from pydyn.report.runs import RunFacts
 from pydyn.report.tables import NONE, Cell, Table, label, listing, number, seconds
 
 # More Runs than this are shown when asked for.
@@ -66,86 +67,70 @@ def _skipped(skipped: dict[str, str]) -> str:
     return f"Images that could not be read and were left out, {len(skipped):,}: {named}{more}."
 
 
-def runs_section(results: Sequence[Result]) -> Section:
+def runs_section(runs: Sequence[RunFacts]) -> Section:
     """Every Run, one row each."""
-    records = [_run_record(result) for result in results]
+    records = [
+        {
+            "study": run.study,
+            "run": run.setting,
+            "seed": run.seed,
+            "accuracy_percent": run.accuracy_percent,
+            "best_epoch": run.best_epoch,
+            "epochs": run.epochs,
+            "seconds_total": run.seconds,
+            **run.more,
+            "device": run.device,
+            "precision": run.precision,
+            "threads": run.threads,
+            "code": run.code,
+            "finished": run.finished,
+        }
+        for run in runs
+    ]
     columns = {
         "Run": lambda row: label(row.run),
         "seed": lambda row: Cell(number(row.seed)),
         "accuracy, %": lambda row: Cell(number(row.accuracy_percent, 2)),
-        "at last epoch, %": lambda row: Cell(number(row.accuracy_at_last_epoch_percent, 2)),
         "best epoch": lambda row: Cell(f"{row.best_epoch} of {row.epochs}"),
         "seconds": lambda row: Cell(seconds(row.seconds_total)),
-        "sittings": lambda row: Cell(number(row.sittings)),
     }
-    caption = (
-        "Every Run: the accuracy that its protocol reports, and how many processes worked on it "
-        "(more than one if it was resumed)."
-    )
+    caption = "Every Run: the accuracy that its study reports, and what it took. The CSV file has more columns."
     return Section(
         "runs", "Every Run", [listing("runs", caption, pd.DataFrame(records), columns, folded=len(records) > MOST_OPEN)]
     )
 
 
-def _run_record(result: Result) -> dict[str, str | int | float | None]:
-    run, summary = result.run, result.summary
-    return {
-        "study": run.study,
-        "run": run.setting,
-        "seed": run.seed,
-        "accuracy_percent": accuracy_percent(summary),
-        "accuracy_at_last_epoch_percent": last_accuracy_percent(summary),
-        "best_validation_percent": 100 * summary.accuracy.best_validation,
-        "best_epoch": summary.accuracy.best_epoch,
-        "epochs": run.epochs,
-        "images_trained": summary.images_trained,
-        "unique_images": summary.unique_images,
-        "resamplings_1": summary.resamplings_1,
-        "resamplings_2": summary.resamplings_2,
-        "seconds_train": summary.seconds.train,
-        "seconds_evaluate": summary.seconds.evaluate,
-        "seconds_select": summary.seconds.select,
-        "seconds_total": summary.seconds.total,
-        "sittings": summary.sittings,
-        "device": summary.device,
-        "precision": summary.precision,
-        "threads": summary.threads,
-        "code": summary.code,
-        "finished": summary.finished,
-    }
-
-
-def provenance_section(config: Config, studies: Sequence[StudyResults]) -> Section:
+def provenance_section(config: Config, data: Sequence[DataFacts], runs: Sequence[RunFacts]) -> Section:
     """What the figures were made with."""
-    results = [result for study in studies for result in study.results]
-    summaries = [result.summary for result in results]
     items = [
         ("Page written", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
-        ("Runs finished", f"{min(s.finished for s in summaries)} to {max(s.finished for s in summaries)}"),
-        ("Code of the Runs", _counted(s.code for s in summaries)),
-        ("Devices", _counted(s.device for s in summaries)),
-        ("Precision", _counted(s.precision for s in summaries)),
-        ("Threads", _counted(str(s.threads) for s in summaries)),
-        *((f"Data {study.data.name}", study.data.digest) for study in {s.data.name: s for s in studies}.values()),
+        ("Runs finished", f"{min(run.finished for run in runs)} to {max(run.finished for run in runs)}"),
+        ("Code of the Runs", _counted(f"{run.code} ({run.kind})" for run in runs)),
+        ("Devices", _counted(run.device for run in runs)),
+        ("Precision", _counted(run.precision for run in runs)),
+        ("Threads", _counted(str(run.threads) for run in runs)),
+        *((f"Data {facts.name}", facts.digest) for facts in data),
     ]
-    blocks: list[Block] = [Facts(items), _versions_table(results)]
-    if len({s.code for s in summaries}) > 1:
-        blocks.append(
-            Paragraph("Not all Runs were trained by the same code: see the column code of runs.csv.", warning=True)
-        )
-    if len({s.device for s in summaries}) > 1:
+    blocks: list[Block] = [Facts(items), _versions_table(runs)]
+    codes: dict[tuple[str, str], set[str]] = {}
+    for run in runs:
+        codes.setdefault((run.study, run.kind), set()).add(run.code)
+    if any(len(found) > 1 for found in codes.values()):
+        text = "Not all Runs of a kind were trained by the same code: see the column code of runs.csv."
+        blocks.append(Paragraph(text, warning=True))
+    if len({run.device for run in runs}) > 1:
         blocks.append(Paragraph("Runs were trained on different devices: their seconds do not compare.", warning=True))
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     return Section("provenance", "Provenance", [*blocks, Source("Configuration", text)])
 
 
-def _versions_table(results: Sequence[Result]) -> Table:
+def _versions_table(runs: Sequence[RunFacts]) -> Table:
     now = versions()
-    names = list(dict.fromkeys([*now, *(name for result in results for name in result.summary.versions)]))
+    names = list(dict.fromkeys([*now, *(name for run in runs for name in run.versions)]))
     records = [
         {
             "what": name,
-            "of_the_runs": ", ".join(sorted({r.summary.versions[name] for r in results if name in r.summary.versions})),
+            "of_the_runs": ", ".join(sorted({run.versions[name] for run in runs if name in run.versions})),
             "of_this_page": now.get(name, ""),
         }
         for name in names

@@ -1,12 +1,25 @@
 """The study `dynamic`: Dynamic Training against its controls (papers a and b)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pydyn.config.main import Config
 from pydyn.config.studies import DynamicStudy, Trial
 from pydyn.selection.strategy import Parameters
+from pydyn.studies.chunks import Chunk, chunks_by_images
 from pydyn.studies.run import Run
+
+
+def datasets(config: Config) -> list[str]:
+    """The one it is run on."""
+    assert config.dynamic is not None, "Config refuses a study without its section"
+    return [config.dynamic.dataset]
+
+
+def chunks(config: Config, pools: Mapping[str, int | None]) -> list[Chunk]:
+    """As many Runs a job as are worth a process."""
+    listed = dict.fromkeys(run for runs in experiments(config).values() for run in runs)
+    return chunks_by_images(config, list(listed), pools)
 
 
 def experiments(config: Config) -> dict[str, list[Run]]:

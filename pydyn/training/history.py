@@ -5,9 +5,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pydyn.errors import RunError
 from pydyn.files import write_text
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
@@ -40,22 +44,24 @@ class Epoch:
     seconds_select: float
 
 
-COLUMNS = [field.name for field in fields(Epoch)]
+Row = TypeVar("Row", bound="DataclassInstance")
+"""A frozen dataclass of numbers and short texts without commas, as `Epoch`."""
 
 
-class History:
+class History(Generic[Row]):
     """The rows of one Run, in memory and in a CSV file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: type[Row]) -> None:
         self.path = path
-        self.rows: list[Epoch] = []
+        self.rows: list[Row] = []
+        self._kind = kind
 
-    def restart(self, rows: Sequence[Epoch]) -> None:
+    def restart(self, rows: Sequence[Row]) -> None:
         """Make these rows the whole history: none at the start, those of the checkpoint when a Run is resumed."""
         self.rows = list(rows)
-        write_text(self.path, "".join(_line(values) for values in [COLUMNS, *map(_texts, rows)]))
+        write_text(self.path, "".join(_line(values) for values in [_columns(self._kind), *map(_texts, rows)]))
 
-    def append(self, row: Epoch) -> None:
+    def append(self, row: Row) -> None:
         """Add an epoch and bring it to disk."""
         self.rows.append(row)
         with self.path.open("a", encoding="utf-8") as file:
@@ -64,24 +70,24 @@ class History:
             os.fsync(file.fileno())
 
 
-def read_history(path: Path) -> list[Epoch]:
+def read_history(path: Path, kind: type[Row]) -> list[Row]:
     """Read the rows of a history. Raises RunError if the file is not a whole history."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(file)
-        if header != COLUMNS:
+        if header != _columns(kind):
             raise ValueError(f"columns are {header}")
-        return [_parse(row) for row in rows]
+        return [_parse(row, kind) for row in rows]
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: not a readable history ({error}); remove its folder and run again") from None
 
 
-def to_values(rows: Sequence[Epoch]) -> list[dict[str, int | float | str]]:
+def to_values(rows: "Sequence[DataclassInstance]") -> list[dict[str, int | float | str]]:
     """Rows as plain values, for a checkpoint."""
     return [asdict(row) for row in rows]
 
 
-def _texts(row: Epoch) -> list[str]:
+def _texts(row: "DataclassInstance") -> list[str]:
     # repr: a float's shortest text that reads back as the same float.
     return [value if isinstance(value, str) else repr(value) for value in astuple(row)]
 
@@ -90,8 +96,12 @@ def _line(values: Sequence[str]) -> str:
     return ",".join(values) + "\n"
 
 
-def _parse(row: list[str]) -> Epoch:
-    if len(row) != len(COLUMNS):
-        raise ValueError(f"a row has {len(row)} values instead of {len(COLUMNS)}")
-    kinds = [field.type for field in fields(Epoch)]
-    return Epoch(*[kind(text) for kind, text in zip(kinds, row, strict=True)])  # type: ignore[operator]
+def _columns(kind: "type[DataclassInstance]") -> list[str]:
+    return [field.name for field in fields(kind)]
+
+
+def _parse(row: list[str], kind: type[Row]) -> Row:
+    columns = fields(kind)
+    if len(row) != len(columns):
+        raise ValueError(f"a row has {len(row)} values instead of {len(columns)}")
+    return kind(*[field.type(text) for field, text in zip(columns, row, strict=True)])  # type: ignore[operator]

@@ -245,7 +245,7 @@ def train(
     Raises:
         Stopped: `stop` said so.
     """
-    history = History(directory / "history.csv")
+    history = History(directory / "history.csv", Epoch)
     checkpoint_path = directory / "checkpoint.pt"
     checkpoint = load_checkpoint(checkpoint_path)
     if checkpoint and checkpoint.get("fingerprint") == fingerprint:

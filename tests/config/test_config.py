@@ -14,6 +14,7 @@ from pydyn.config.main import json_schema, load, overlay, parse, read
 from pydyn.errors import ConfigError
 from pydyn.plan import make_plan
 from pydyn.studies import registry
+from pydyn.studies.chunks import pool_size
 from pydyn.studies.run import Run
 
 ROOT = Path(__file__).parents[2]
@@ -184,7 +185,7 @@ def test_the_schema_file_is_that_of_the_code():
 
 def test_the_paper_preset_is_the_published_scale():
     config = load(ROOT / "config.yaml", ROOT / "workflow" / "presets" / "paper.yaml")
-    lists = registry.STUDIES["dynamic"](config)
+    lists = registry.experiments(config, "dynamic")
     grid = {(run.strategy.alpha, run.strategy.beta) for run in lists["grid"]}
     assert grid == {(a, b / 10) for a in (15000, 20000, 25000) for b in range(1, 8)}
     assert {run.epochs for run in lists["grid"]} == {200}
@@ -224,7 +225,7 @@ def test_what_was_resolved_is_read_back_the_same(raw, tmp_path):
 def test_rows_that_turn_out_the_same_are_one_row(raw):
     full = {"strategy": {"name": "full"}, "epochs": 2}
     raw["dynamic"]["comparison"] = {"replicates": 3, "trials": [{"strategy": {"name": "full"}}, full]}
-    listed = registry.STUDIES["dynamic"](parse(raw))["comparison"]
+    listed = registry.experiments(parse(raw), "dynamic")["comparison"]
     assert [run.seed for run in listed] == [0, 1, 2]
 
 
@@ -244,6 +245,6 @@ def test_chunks_hold_every_run_once_and_stay_below_their_size(chunk_images):
     assert len({chunk.name for chunk in chunks}) == len(chunks)
     for chunk in chunks:
         if len(chunk.runs) > 1:
-            sizes = [registry.pool_size(config, run, 200) for run in chunk.runs]
+            sizes = [pool_size(config, run, 200) for run in chunk.runs]
             trained = [run.epochs * run.strategy.subset_size(n) for run, n in zip(chunk.runs, sizes, strict=True)]
             assert sum(trained) <= chunk_images

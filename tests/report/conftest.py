@@ -150,7 +150,7 @@ def write_run(results: Path, run: Run, data: str, sizes: tuple[int, int, int] = 
     )
     directory = run.directory(results)
     directory.mkdir(parents=True)
-    History(directory / "history.csv").restart(rows)
+    History(directory / "history.csv", Epoch).restart(rows)
     times, rest = divmod(rows[-1].images_trained, n_pool)
     counts = np.full(n_pool, times, np.int32)
     counts[draw.permutation(n_pool)[:rest]] += 1

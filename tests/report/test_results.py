@@ -61,8 +61,11 @@ def test_a_run_that_an_experiment_lists_twice_counts_once(
     synthesise: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, results, written = synthesise("comparison")
-    listed = STUDIES["dynamic"](config)
-    monkeypatch.setitem(STUDIES, "dynamic", lambda config: {name: runs + runs for name, runs in listed.items()})
+    listed = STUDIES["dynamic"].experiments(config)
+    twice_listed = replace(
+        STUDIES["dynamic"], experiments=lambda config: {name: [*runs, *runs] for name, runs in listed.items()}
+    )
+    monkeypatch.setitem(STUDIES, "dynamic", twice_listed)
     study = read_study(config, "dynamic", results)
     assert len(study.experiments["comparison"]) == len(written)
     twice = replace(study, experiments={name: both + both for name, both in study.experiments.items()})

@@ -6,10 +6,10 @@ import pytest
 
 from pydyn.config.datasets import ShapesDataset
 from pydyn.data.prepare import prepare
+from pydyn.device import open_device
 from pydyn.selection.controls import Full
 from pydyn.selection.dynamic import Dynamic
 from pydyn.studies.run import Run
-from pydyn.training.device import open_device
 
 
 @pytest.fixture(scope="session")

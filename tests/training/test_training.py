@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from pydyn.data.store import ImageStore
+from pydyn.device import open_device
 from pydyn.errors import DataError, RunError, Stopped
 from pydyn.models import cnn
 from pydyn.seeding import derive_seed
@@ -25,9 +26,8 @@ from pydyn.selection.fresh import Fresh
 from pydyn.selection.infobatch import InfoBatch
 from pydyn.training import execute as execute_module
 from pydyn.training import loop
-from pydyn.training.device import open_device
 from pydyn.training.execute import execute
-from pydyn.training.history import read_history
+from pydyn.training.history import Epoch, read_history
 from pydyn.training.stopping import asked_to_stop
 from pydyn.training.summary import read_summary
 
@@ -110,7 +110,7 @@ import sys
 from pathlib import Path
 from pydyn.studies.run import Run
 from pydyn.training import loop
-from pydyn.training.device import open_device
+from pydyn.device import open_device
 from pydyn.training.execute import execute
 loop.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 runs = [Run.from_dict(values) for values in json.loads(sys.argv[1])]
@@ -299,7 +299,7 @@ def test_two_processes_do_not_train_one_run_at_once(tmp_path, store, make_run):
 def test_what_is_recorded_adds_up(tmp_path, store, cpu, make_run):
     run = make_run(epochs=4, protocol="holdout")
     execute([run], tmp_path, store, cpu, silent)
-    rows = read_history(run.directory(tmp_path) / "history.csv")
+    rows = read_history(run.directory(tmp_path) / "history.csv", Epoch)
     summary = read_summary(run.directory(tmp_path) / "summary.json")
     with ImageStore.open(store) as opened:
         assert summary.n_pool == len(opened.indices("train"))
@@ -335,7 +335,7 @@ def test_the_saved_weights_give_the_reported_accuracy(tmp_path, store, cpu, make
 def test_training_learns(tmp_path, store, cpu, make_run, full):
     run = make_run(epochs=15, strategy=full)
     execute([run], tmp_path, store, cpu, silent)
-    assert read_history(run.directory(tmp_path) / "history.csv")[-1].train_accuracy > 0.8
+    assert read_history(run.directory(tmp_path) / "history.csv", Epoch)[-1].train_accuracy > 0.8
 
 
 def test_runs_that_do_not_fit_the_data_are_refused_by_name(tmp_path, store, cpu, make_run):
@@ -355,7 +355,7 @@ def test_cuda_without_a_gpu_is_refused():
 def test_damaged_histories_and_summaries_are_refused_by_file(tmp_path, content):
     (tmp_path / "file").write_text(content)
     with pytest.raises(RunError, match="not a readable history"):
-        read_history(tmp_path / "file")
+        read_history(tmp_path / "file", Epoch)
     with pytest.raises(RunError, match="not a readable summary"):
         read_summary(tmp_path / "file")
     with pytest.raises(RunError, match="the Run is not complete"):

@@ -9,7 +9,12 @@ from pydyn.data.checks import source_state
 from pydyn.errors import PydynError
 from pydyn.files import write_text
 from pydyn.plan import forget_false_marks, make_plan
-from pydyn.provenance import code_digest, training_digest
+from pydyn.provenance import (
+    code_digest,
+    fine_tuning_digest,
+    heads_digest,
+    training_digest,
+)
 from pydyn.workflow import has_gpu, hold_folder, use_own_tools
 
 use_own_tools()

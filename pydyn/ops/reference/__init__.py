@@ -1,6 +1,8 @@
 """The ops in plain torch: what the extension must equal, and what runs where it offers no kernel."""
 
+from pydyn.ops.reference.adamw import adamw_
 from pydyn.ops.reference.gather import gather_rows
+from pydyn.ops.reference.hidden import batch_norm_relu_dropout, batch_norm_relu_dropout_backward
 from pydyn.ops.reference.images import gather_images, philox
 from pydyn.ops.reference.loss import ambiguity_cross_entropy
 from pydyn.ops.reference.pool import NONE, relu_max_pool, relu_max_pool_backward
@@ -16,7 +18,10 @@ __all__ = [
     "NONE",
     "OPTIMISERS",
     "ablate_filters",
+    "adamw_",
     "ambiguity_cross_entropy",
+    "batch_norm_relu_dropout",
+    "batch_norm_relu_dropout_backward",
     "gather_images",
     "gather_rows",
     "normalise",

@@ -1,13 +1,24 @@
 """The study's part of the page: headline and sections."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+from pydyn.config.main import Config
 from pydyn.report.blocks import Facts, Paragraph, Section, StudyReport
 from pydyn.report.dynamic import augmentation, comparison, grid, robustness
 from pydyn.report.dynamic.differences import NO_CLAIM, in_words, paired, sentences
 from pydyn.report.dynamic.names import PROTOCOLS, row_names
 from pydyn.report.dynamic.notes import caveats
-from pydyn.report.results import Replicates, StudyResults, accuracy_percent, reported_images
+from pydyn.report.results import (
+    Replicates,
+    Result,
+    StudyResults,
+    accuracy_percent,
+    last_accuracy_percent,
+    read_study,
+    reported_images,
+)
+from pydyn.report.runs import RunFacts, StudyPage
 from pydyn.report.tables import duration, number, share, with_interval
 from pydyn.selection.dynamic import Dynamic
 
@@ -16,6 +27,45 @@ EXPLANATION = (
     "images, as published: the figure is optimistic. Protocol holdout steers by images held out of the pool and "
     "reports the untouched test images, at the epoch that was best by the held-out images and at the last."
 )
+
+
+def page(config: Config, results: Path) -> StudyPage:
+    """Read the study's results and say what came out. Raises DataError or RunError for what is missing."""
+    found = read_study(config, "dynamic", results)
+    return StudyPage(report(found), [found.data], [_facts_of(result) for result in found.results])
+
+
+def _facts_of(result: Result) -> RunFacts:
+    run, summary = result.run, result.summary
+    more = {
+        "accuracy_at_last_epoch_percent": last_accuracy_percent(summary),
+        "best_validation_percent": 100 * summary.accuracy.best_validation,
+        "images_trained": summary.images_trained,
+        "unique_images": summary.unique_images,
+        "resamplings_1": summary.resamplings_1,
+        "resamplings_2": summary.resamplings_2,
+        "seconds_train": summary.seconds.train,
+        "seconds_evaluate": summary.seconds.evaluate,
+        "seconds_select": summary.seconds.select,
+        "sittings": summary.sittings,
+    }
+    return RunFacts(
+        study=run.study,
+        kind=run.strategy.name,
+        setting=run.setting,
+        seed=run.seed,
+        accuracy_percent=accuracy_percent(summary),
+        best_epoch=summary.accuracy.best_epoch,
+        epochs=run.epochs,
+        seconds=summary.seconds.total,
+        device=summary.device,
+        precision=summary.precision,
+        threads=summary.threads,
+        code=summary.code,
+        versions=summary.versions,
+        finished=summary.finished,
+        more=more,
+    )
 
 
 def report(results: StudyResults) -> StudyReport:

@@ -1,0 +1,1 @@
+"""Trained classifiers as files of their own, and predictions with them."""

@@ -1,0 +1,145 @@
+"""From a Run of the study `frugal` to a model that needs nothing of the workflow any more."""
+
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from pydyn.data.store import ImageStore
+from pydyn.deploy.model_file import Model, ModelDescription, save_model
+from pydyn.errors import DataError, RunError
+from pydyn.features.jobs import load_adapted
+from pydyn.files import whole_or_absent
+from pydyn.models.backbones import LoadedBackbone, load_backbone
+from pydyn.models.classifier import Classifier
+from pydyn.models.heads import fold, from_weights
+from pydyn.provenance import versions
+from pydyn.studies.frugal_runs import FineTuningRun, FrugalRun, HeadRun
+from pydyn.training.frugal_summary import FrugalSummary, read_frugal_summary
+
+ONNX = "model.onnx"
+ONNX_TOLERANCE = 1e-4
+"""Largest difference of a probability that an ONNX file may show against torch."""
+
+
+def load_run(folder: Path) -> Model:
+    """The classifier that a complete Run trained.
+
+    Args:
+        folder: the Run's, in the folder of results as the workflow wrote it.
+
+    Raises RunError if it is no complete Run of the study `frugal`, DataError if its store, features or weights are gone.
+    """
+    summary = read_frugal_summary(folder / "summary.json")
+    run = summary.run
+    root = folder.resolve().parents[len(Path(run.id).parts) + 1]
+    if run.directory(root) != folder.resolve():
+        raise RunError(
+            f"{folder}: holds the Run {run.id}, but does not lie where the workflow put it; give its folder there"
+        )
+    weights = load_file(folder / "weights.safetensors")
+    with ImageStore.open(root / "data" / f"{run.dataset}.h5") as store:
+        if store.digest != summary.data:
+            raise DataError(
+                f"{store.path} holds other images than the Run {run.id} was trained on; run the workflow again"
+            )
+        backbone, network = _network(run, root, store.digest, weights)
+        description = _description(summary, backbone, store)
+    return Model(network.eval().requires_grad_(False), description)
+
+
+def _network(
+    run: FrugalRun, root: Path, images: str, weights: dict[str, torch.Tensor]
+) -> tuple[LoadedBackbone, Classifier]:
+    if isinstance(run, HeadRun):
+        backbone, _ = load_adapted(run.features, run.features.directory(root), images)
+        return backbone, Classifier(backbone.network, fold(from_weights(weights)))
+    backbone = load_backbone(run.backbone)
+    head = from_weights(
+        {name.removeprefix("head."): value for name, value in weights.items() if name.startswith("head.")}
+    )
+    network = Classifier(backbone.network, head)
+    network.load_state_dict(weights)
+    return backbone, network
+
+
+def _description(summary: FrugalSummary, backbone: LoadedBackbone, store: ImageStore) -> ModelDescription:
+    run = summary.run
+    height, width, channels = store.image_shape
+    batch_size = run.features.batch_size if isinstance(run, HeadRun) else _batch_size(run)
+    return ModelDescription(
+        backbone=run.backbone.name,
+        class_names=store.class_names,
+        preprocessing=backbone.preprocessing,
+        image_size=(height, width),
+        channels=1 if channels == 1 else 3,
+        precision=summary.precision,  # type: ignore[arg-type]
+        batch_size=batch_size,
+        run=run.id,
+        dataset=run.dataset,
+        test=asdict(summary.test),
+        digest="",
+        versions=versions(),
+    )
+
+
+def _batch_size(run: FrugalRun) -> int:
+    assert isinstance(run, FineTuningRun)
+    return run.fine_tuning.batch_size
+
+
+def export(run_folder: Path, output: Path, onnx: bool) -> ModelDescription:
+    """Write a Run's classifier into a folder of its own: `model.safetensors`, `model.json`, and on demand `model.onnx`.
+
+    Raises RunError or DataError as `load_run` does; DataError if the ONNX file would not compute the same.
+    """
+    model = load_run(run_folder)
+    if onnx:
+        output.mkdir(parents=True, exist_ok=True)
+        export_onnx(model, output / ONNX)
+    return save_model(model, output)
+
+
+def export_onnx(model: Model, path: Path) -> float:
+    """Write an ONNX file: normalised images `images` (B, 3, S, S) float32 to `probabilities` (B, C).
+
+    It is checked against torch on random images before it is kept. Returns the largest difference of a probability. Raises
+    DataError if that is above 1e-4, or if a package is missing.
+    """
+    try:
+        import onnx  # noqa: F401 (torch's exporter needs it, and says so late)
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise DataError(f'{error.name} is not installed, and --onnx needs it: pip install "pydyn[onnx]"') from None
+    size = model.description.preprocessing.size
+    network = torch.nn.Sequential(model.network, torch.nn.Softmax(1)).eval()
+    images = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with whole_or_absent(path) as temporary:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter, about its own insides
+            torch.onnx.export(
+                network,
+                (images[:2],),
+                temporary,
+                input_names=["images"],
+                output_names=["probabilities"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+        session = onnxruntime.InferenceSession(temporary, providers=["CPUExecutionProvider"])
+        (found,) = session.run(["probabilities"], {"images": images.numpy()})
+        with torch.no_grad():
+            expected: np.ndarray[Any, Any] = network(images).numpy()
+        difference = float(np.abs(found - expected).max())
+        if not difference <= ONNX_TOLERANCE:
+            raise DataError(
+                f"{path}: its probabilities differ from torch's by {difference:.2g}, allowed is {ONNX_TOLERANCE:g}; not written"
+            )
+    return difference

@@ -1,0 +1,112 @@
+"""Predictions on images of any size and mode with an exported model."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pydyn.data.decoding import decode_all
+from pydyn.data.inputs import normalised, resized
+from pydyn.data.listing import IMAGE_SUFFIXES
+from pydyn.data.progress import with_progress
+from pydyn.deploy.model_file import Model
+from pydyn.errors import DataError
+
+AMBIGUOUS_BELOW = 0.2
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Of one image; of one that cannot be read there is only the problem."""
+
+    image: Path
+    class_name: str = ""
+    probability: float = float("nan")
+    margin: float = float("nan")
+    """The largest probability less the second largest."""
+    probabilities: tuple[float, ...] = ()
+    problem: str = ""
+
+
+def find_images(paths: Iterable[Path]) -> list[Path]:
+    """Files as they are, folders searched through for images, sorted. Raises DataError for what is not there or empty."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(
+                file
+                for file in path.rglob("*")
+                if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file() and not _hidden(file.relative_to(path))
+            )
+            if not inside:
+                raise DataError(f"{path}: holds no images; image files end in {', '.join(sorted(IMAGE_SUFFIXES))}")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise DataError(f"{path}: no such file or folder")
+    return list(dict.fromkeys(found))
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def predict_images(
+    model: Model, images: Sequence[Path], device: torch.device, threads: int = 2
+) -> Iterator[Prediction]:
+    """Predict images in their order, some at a time; images are decoded by `threads` threads.
+
+    They go the way of the images that the model was trained on: upright by EXIF, grey or RGB, 8 bits, resized.
+    """
+    what = model.description
+    network = model.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    decoded = zip(images, decode_all(images, what.image_size, what.channels, threads), strict=True)
+    progress = with_progress(decoded, len(images), "predict")
+    while batch := list(islice(progress, what.batch_size)):
+        readable = [outcome for _, outcome in batch if not isinstance(outcome, str)]
+        chances = iter(_probabilities(model, network, np.stack(readable), device) if readable else ())
+        for path, outcome in batch:
+            if isinstance(outcome, str):
+                yield Prediction(path, problem=outcome)
+            else:
+                yield _prediction(path, next(chances), what.class_names)
+
+
+def _probabilities(
+    model: Model, network: torch.nn.Module, images: NDArray[np.uint8], device: torch.device
+) -> NDArray[np.float64]:
+    what = model.description
+    batch = normalised(resized(images, what.preprocessing, device), what.preprocessing)
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=what.precision == "bf16"):
+        logits = network(batch)
+    return torch.softmax(logits.double(), 1).cpu().numpy()
+
+
+def _prediction(path: Path, chances: NDArray[np.float64], class_names: Sequence[str]) -> Prediction:
+    second, first = np.partition(chances, -2)[-2:]
+    name = class_names[int(chances.argmax())]
+    return Prediction(path, name, float(first), float(first - second), tuple(map(float, chances)))
+
+
+def write_predictions(predictions: Iterable[Prediction], class_names: Sequence[str], ambiguous_below: float) -> str:
+    """As CSV text: image, class, probability, margin, whether ambiguous, a column for each class, and a problem if any."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [f"p({name})" for name in class_names]
+    writer.writerow(["image", "class", "probability", "margin", "ambiguous", *names, "problem"])
+    for found in predictions:
+        if found.problem:
+            writer.writerow([found.image, "", "", "", "", *[""] * len(names), found.problem])
+            continue
+        ambiguous = "yes" if found.margin < ambiguous_below else "no"
+        chances = [f"{chance:.6f}" for chance in found.probabilities]
+        first, margin = f"{found.probability:.6f}", f"{found.margin:.6f}"
+        writer.writerow([found.image, found.class_name, first, margin, ambiguous, *chances, ""])
+    return text.getvalue()

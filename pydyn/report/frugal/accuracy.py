@@ -1,0 +1,162 @@
+"""How good heads on frozen features are, beside fine-tuning."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pydyn.report.dynamic.differences import interval_cell
+from pydyn.report.figures import COLOURS, PAGE_WIDTH, Drawing, finish, style
+from pydyn.report.frugal.names import SPLITS
+from pydyn.report.frugal.read import FrugalResults, Row, Value, accuracy, balanced_accuracy, fine_tuning_of
+from pydyn.report.statistics import Estimate
+from pydyn.report.tables import NONE, Cell, Table, label, listing, missing, number, with_interval
+
+MEASURES: dict[str, tuple[str, Value, int]] = {
+    "accuracy_percent": ("accuracy, %", accuracy, 1),
+    "balanced_accuracy_percent": ("balanced accuracy, %", balanced_accuracy, 1),
+    "macro_f1_percent": ("macro F1, %", lambda summary: 100 * summary.test.macro_f1, 1),
+    "auroc": ("AUROC", lambda summary: _or_nan(summary.test.auroc), 3),
+    "ece": ("ECE", lambda summary: summary.test.ece, 3),
+    "group_accuracy_percent": ("by group, %", lambda summary: 100 * _or_nan(summary.test.group_accuracy), 1),
+}
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def accuracy_table(place: tuple[str, str, str], rows: Sequence[Row], results: FrugalResults) -> Table:
+    """Every setting of a place, with all metrics."""
+    dataset, backbone, splits = place
+    grouped = any(summary.test.n_groups for row in rows for summary in row.results)
+    measures = {name: measure for name, measure in MEASURES.items() if grouped or not name.startswith("group")}
+    records = []
+    for row in rows:
+        record: dict[str, Any] = {"setting": row.run.setting, "what": row.name, "n": len(row.results)}
+        for name, (_, value, _) in measures.items():
+            found = row.estimate(value)
+            record |= {
+                f"{name}_mean": found.mean if found else None,
+                f"{name}_std": found.std if found else None,
+                f"{name}_half_width_95": found.half_width if found else None,
+            }
+        records.append(record)
+    columns: dict[str, Callable[[Any], Cell]] = {
+        "": lambda row: label(row.what, f"n = {row.n}"),
+        **{title: _measure(name, decimals) for name, (title, _, decimals) in measures.items()},
+    }
+    tests = sorted({summary.n_test for row in rows for summary in row.results})
+    n_test = f"{tests[0]:,}" if len(tests) == 1 else f"{tests[0]:,} to {tests[-1]:,}"
+    groups = (
+        "By group: mean over groups (patients, say) of the share of their images that are right. " if grouped else ""
+    )
+    caption = (
+        f"Test images of {dataset}, {SPLITS[splits]}, {backbone}: means over {results.study.replicates} replicates ± half-width "
+        f"of the 95 % interval. Each replicate divides the images anew ({n_test} test images), so that intervals hold the luck "
+        f"of the division as well as of the training. {groups}ECE: expected calibration error, 15 bins."
+    )
+    return listing(f"frugal-accuracy-{dataset}-{backbone}-{splits}", caption, pd.DataFrame(records), columns)
+
+
+def _measure(name: str, decimals: int) -> Callable[[Any], Cell]:
+    def cell(row: Any) -> Cell:
+        mean = getattr(row, f"{name}_mean")
+        if mean is None or pd.isna(mean):
+            return missing(NONE)
+        return Cell(with_interval(mean, getattr(row, f"{name}_half_width_95"), decimals))
+
+    return cell
+
+
+def parts_table(place: tuple[str, str, str], rows: Sequence[Row]) -> Table:
+    """What each part of the method is worth: the proposed setting with and without it, and the mean over the others."""
+    dataset, backbone, splits = place
+    heads = {row.parts: row for row in rows if not row.is_fine_tuning}
+    records = []
+    for position, part in enumerate(("adaptation", "redesigned head", "weighting")):
+        for where, pairs in {
+            "the rest as proposed": [(True, True, True)],
+            "over all settings of the rest": [parts for parts in heads if parts[position]],
+        }.items():
+            difference = _mean_difference(
+                [(heads[on], heads[_without(on, position)]) for on in pairs], balanced_accuracy
+            )
+            low, high = difference.interval or (None, None)
+            records.append(
+                {
+                    "part": part,
+                    "where": where,
+                    "pairs": difference.n,
+                    "difference_points": difference.mean,
+                    "interval_low": low,
+                    "interval_high": high,
+                    "verdict": difference.verdict,
+                }
+            )
+    columns = {
+        "with less without": lambda row: label(row.part),
+        "": lambda row: label(row.where),
+        "n": lambda row: Cell(number(row.pairs)),
+        "points": lambda row: Cell(number(row.difference_points, 2, sign=True)),
+        "95 % interval": lambda row: interval_cell(row.interval_low, row.interval_high),
+        "verdict": lambda row: label(row.verdict),
+    }
+    caption = (
+        f"What each part of the method is worth on {dataset}, {SPLITS[splits]}, {backbone}: differences of balanced accuracy in "
+        "points, paired by replicate (over all settings: the mean of a replicate's four differences). Intervals are not adjusted "
+        "for the number of comparisons."
+    )
+    return listing(f"frugal-parts-{dataset}-{backbone}-{splits}", caption, pd.DataFrame(records), columns)
+
+
+def _without(parts: tuple[bool, bool, bool], position: int) -> tuple[bool, bool, bool]:
+    adapted, redesigned, weighted = (on and at != position for at, on in enumerate(parts))
+    return adapted, redesigned, weighted
+
+
+def _mean_difference(pairs: Sequence[tuple[Row, Row]], value: Value) -> Estimate:
+    from pydyn.report.statistics import estimate
+
+    by_seed: dict[int, list[float]] = {}
+    for on, off in pairs:
+        theirs = off.by_seed(value)
+        for seed, ours in on.by_seed(value).items():
+            by_seed.setdefault(seed, []).append(ours - theirs[seed])
+    return estimate([float(np.mean(differences)) for differences in by_seed.values()])
+
+
+def accuracy_drawing(places: dict[tuple[str, str, str], list[Row]], dataset: str, backbone: str) -> Drawing:
+    """Every setting with its interval; the replicates as dots."""
+    kinds = [splits for name, label_, splits in places if (name, label_) == (dataset, backbone)]
+    names = [row.name for row in places[dataset, backbone, kinds[0]]]
+    with style():
+        figure = Figure(figsize=(PAGE_WIDTH, 0.9 + 0.3 * len(names)))
+        axes = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+        for axis, splits in zip(axes, kinds, strict=True):
+            rows = places[dataset, backbone, splits]
+            rival = fine_tuning_of(rows)
+            if rival and (found := rival.estimate(balanced_accuracy)):
+                axis.axvline(found.mean, color="#aaaaaa", linewidth=1, linestyle=(0, (4, 3)))
+            for height, row in enumerate(rows):
+                found = row.estimate(balanced_accuracy)
+                if found is None:
+                    continue
+                colour = COLOURS[0] if row.is_fine_tuning else COLOURS[1] if row.is_proposed else COLOURS[2]
+                values = list(row.by_seed(balanced_accuracy).values())
+                axis.plot(values, [height + 0.22] * len(values), ".", color=colour, alpha=0.5, markersize=4)
+                axis.errorbar(found.mean, height, xerr=found.half_width, fmt="o", color=colour, markersize=4, capsize=2)
+            axis.set_title(SPLITS[splits])
+            axis.set_xlabel("balanced accuracy, %")
+            # An interval of few replicates may reach beyond what an accuracy can be.
+            lowest = min(min(row.by_seed(balanced_accuracy).values()) for row in rows)
+            axis.set_xlim(max(0.0, lowest - 15), 102)
+        axes[0].set_yticks(range(len(names)), names)
+        axes[0].invert_yaxis()
+        caption = (
+            f"Balanced accuracy on test images of {dataset}, {backbone}: mean and 95 % interval over the replicates, "
+            "the small dots below. Dashed: the mean of fine-tuning. Intervals may leave the picture."
+        )
+        return finish(f"frugal-accuracy-{dataset}-{backbone}", caption, figure)

@@ -1,0 +1,218 @@
+"""Results of the study `frugal` as the report reads them."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from pydyn.config.frugal import FrugalStudy
+from pydyn.config.main import Config
+from pydyn.energy import Reading
+from pydyn.errors import DataError, RunError
+from pydyn.features.store import ADAPTED
+from pydyn.report.results import DataFacts, read_facts
+from pydyn.report.statistics import Estimate, estimate, paired_difference
+from pydyn.studies.frugal import experiments
+from pydyn.studies.frugal_runs import FineTuningRun, FrugalRun, HeadRun
+from pydyn.training.frugal_summary import FrugalSummary, read_frugal_summary
+
+Value = Callable[[FrugalSummary], float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Replicates of one setting: a division of the images and draws of its own each."""
+
+    results: tuple[FrugalSummary, ...]
+    folder: Path
+    """Of all results."""
+
+    @property
+    def run(self) -> FrugalRun:
+        """The first of the Runs: all but the seed and what follows from it holds for each."""
+        return self.results[0].run
+
+    @property
+    def is_fine_tuning(self) -> bool:
+        """Whether it is the rival."""
+        return isinstance(self.run, FineTuningRun)
+
+    @property
+    def is_proposed(self) -> bool:
+        """Whether it is the paper's method whole: adapted, redesigned head, weighted."""
+        run = self.run
+        return isinstance(run, HeadRun) and run.adapted and run.weighted and run.settings[0].kind == "redesigned"
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        if self.is_fine_tuning:
+            return "fine-tuning"
+        return name_of(*self.parts) + (" (proposed)" if self.is_proposed else "")
+
+    @property
+    def parts(self) -> tuple[bool, bool, bool]:
+        """Of heads: whether adapted, redesigned, weighted."""
+        run = self.run
+        assert isinstance(run, HeadRun)
+        return run.adapted, run.settings[0].kind == "redesigned", run.weighted
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Data set, backbone, kind of division."""
+        return self.run.dataset, self.run.backbone.label, self.run.splits
+
+    def by_seed(self, value: Value) -> dict[int, float]:
+        """For pairs with other rows."""
+        return {summary.run.seed: value(summary) for summary in self.results}
+
+    def estimate(self, value: Value) -> Estimate | None:
+        """Over the replicates; None if one of them has no such figure."""
+        values = [value(summary) for summary in self.results]
+        return None if any(v is None or np.isnan(v) for v in values) else estimate(values)
+
+    def against(self, other: "Row", value: Value) -> Estimate | None:
+        """This row less another, paired by seed: both replicates saw the same images."""
+        return paired_difference(self.by_seed(value), other.by_seed(value))
+
+    @cached_property
+    def predictions(self) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+        """Of each replicate: class probabilities (n, C) and labels (n,) of its test images."""
+        return [_read_predictions(summary.run.directory(self.folder) / "predictions.csv") for summary in self.results]
+
+
+def name_of(adapted: bool, redesigned: bool, weighted: bool) -> str:
+    """Heads by their parts."""
+    head = "redesigned head" if redesigned else "linear head"
+    return f"{'adapted' if adapted else 'as it comes'}, {head}, {'weighted' if weighted else 'unweighted'}"
+
+
+def accuracy(summary: FrugalSummary) -> float:
+    """On the test images, in percent."""
+    return 100 * summary.test.accuracy
+
+
+def balanced_accuracy(summary: FrugalSummary) -> float:
+    """On the test images, in percent."""
+    return 100 * summary.test.balanced_accuracy
+
+
+def cost(summary: FrugalSummary) -> list[Reading]:
+    """What counts as the training's cost. Heads: adaptation, extraction of training and validation images, all candidates.
+    Fine-tuning: the learning rate that won, alone."""
+    return [reading for stage, reading in summary.costs.items() if stage != "search"]
+
+
+def seconds(summary: FrugalSummary) -> float:
+    """Of `cost`."""
+    return sum(reading.seconds for reading in cost(summary))
+
+
+def kg_co2(summary: FrugalSummary) -> float:
+    """Of `cost`; NaN if a stage has no reading."""
+    return sum(float("nan") if reading.kg_co2 is None else reading.kg_co2 for reading in cost(summary))
+
+
+def kwh(summary: FrugalSummary) -> float:
+    """Of `cost`; NaN if a stage has no reading."""
+    return sum(float("nan") if reading.kwh is None else reading.kwh for reading in cost(summary))
+
+
+@dataclass(frozen=True)
+class FrugalResults:
+    """All that the study has to report."""
+
+    config: Config
+    folder: Path
+    data: Mapping[str, DataFacts]
+    summaries: Mapping[str, tuple[FrugalSummary, ...]]
+    """By experiment."""
+
+    @property
+    def study(self) -> FrugalStudy:
+        """As configured."""
+        assert self.config.frugal is not None
+        return self.config.frugal
+
+    @property
+    def every(self) -> list[FrugalSummary]:
+        """Each Run once."""
+        return [summary for listed in self.summaries.values() for summary in listed]
+
+    def rows(self, experiment: str) -> list[Row]:
+        """Of an experiment, in the order of the configuration."""
+        found: dict[str, list[FrugalSummary]] = {}
+        for summary in self.summaries.get(experiment, ()):
+            found.setdefault(summary.run.setting, []).append(summary)
+        return [Row(tuple(listed), self.folder) for listed in found.values()]
+
+    def places(self) -> dict[tuple[str, str, str], list[Row]]:
+        """Rows of heads and of fine-tuning by data set, backbone and kind of division; fine-tuning first."""
+        found: dict[tuple[str, str, str], list[Row]] = {}
+        for row in [*self.rows("fine-tuning"), *self.rows("ablation")]:
+            found.setdefault(row.place, []).append(row)
+        return found
+
+
+def fine_tuning_of(rows: list[Row]) -> Row | None:
+    """The rival among the rows of a place."""
+    return next((row for row in rows if row.is_fine_tuning), None)
+
+
+def proposed_of(rows: list[Row]) -> Row:
+    """The method among the rows of a place."""
+    return next(row for row in rows if row.is_proposed)
+
+
+def read_frugal(config: Config, results: Path) -> FrugalResults:
+    """Read the study's image stores and Runs. Raises DataError or RunError for what is missing, naming it and what to do."""
+    assert config.frugal is not None
+    data = {name: read_facts(name, results) for name in config.frugal.datasets}
+    summaries = {
+        experiment: tuple(_read_run(run, results, data[run.dataset]) for run in dict.fromkeys(runs))
+        for experiment, runs in experiments(config).items()
+    }
+    return FrugalResults(config, results, data, summaries)
+
+
+def _read_run(run: FrugalRun, results: Path, data: DataFacts) -> FrugalSummary:
+    path = run.directory(results) / "summary.json"
+    what_to_do = "remove that folder and run the workflow again"
+    if not path.exists():
+        raise RunError(f"Run {run.id} is not complete: {path.parent} has no summary.json; run the workflow again")
+    summary = read_frugal_summary(path)
+    if summary.run != run:
+        raise RunError(f"Run {run.id}: {path.parent} holds another Run ({summary.run.id}); {what_to_do}")
+    if summary.data != data.digest:
+        raise RunError(f"Run {run.id} was trained on other images than {data.name}.h5 holds now; {what_to_do}")
+    return summary
+
+
+def _read_predictions(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        names = [column[2:-1] for column in header[4:]]
+        probabilities = np.array([[float(chance) for chance in row[4:]] for row in rows])
+        labels = np.array([names.index(row[2]) for row in rows], dtype=np.int64)
+    except (OSError, ValueError, IndexError) as error:
+        raise RunError(f"{path}: not readable as predictions ({error}); remove its folder and run again") from None
+    return probabilities, labels
+
+
+def adaptation_of(run: HeadRun, results: Path) -> dict[str, Any]:
+    """How a Run's backbone was adapted: `changes` of the running means by batch, and what `stopped` it."""
+    path = run.features.directory(results) / ADAPTED
+    try:
+        with safe_open(path, "pt") as file:
+            origin: dict[str, Any] = json.loads(file.metadata()["pydyn"])
+    except Exception as error:  # safetensors has an exception of its own for each fault
+        raise DataError(f"{path} cannot be read ({error}); delete it and run the workflow again") from None
+    return origin

@@ -1,0 +1,265 @@
+"""The study's part of the page: headline and sections."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydyn.config.main import Config
+from pydyn.report import published
+from pydyn.report.blocks import Block, Facts, Heading, Paragraph, Section, StudyReport
+from pydyn.report.dynamic.differences import in_words
+from pydyn.report.frugal.accuracy import accuracy_drawing, accuracy_table, parts_table
+from pydyn.report.frugal.costs import change_table, cost_drawing, cost_table, reading_problems, reductions, search_table
+from pydyn.report.frugal.names import SPLITS
+from pydyn.report.frugal.pictures import adaptation_drawing, confusion_drawing, reliability_drawing
+from pydyn.report.frugal.read import (
+    FrugalResults,
+    Row,
+    accuracy,
+    balanced_accuracy,
+    fine_tuning_of,
+    kg_co2,
+    proposed_of,
+    read_frugal,
+    seconds,
+)
+from pydyn.report.runs import RunFacts, StudyPage
+from pydyn.report.statistics import Estimate, estimate
+from pydyn.report.tables import capitalised, duration, number, with_interval
+from pydyn.studies.frugal_runs import HeadRun
+from pydyn.training.frugal_summary import FrugalSummary
+
+EXPLANATION = (
+    "Proposed: the backbone's batch normalisation is adapted to the training images without changing a weight; features of all "
+    "images are extracted once; a redesigned head (linear, batch normalisation, ReLU, dropout, linear) is trained on them with a "
+    "loss that weighs ambiguous images more, by 1 + λ (1 − margin)^κ, the margin being the difference of the two largest "
+    "probabilities. The source gives no formula: this one is ours. The rival trains the whole network on augmented images. Both "
+    "see the same images, stop by validation loss, weigh classes alike and choose their rates on the validation images; the test "
+    "images are looked at once."
+)
+
+
+def page(config: Config, results: Path) -> StudyPage:
+    """Read the study's results and say what came out. Raises DataError or RunError for what is missing."""
+    found = read_frugal(config, results)
+    return StudyPage(report(found), list(found.data.values()), [_facts_of(summary) for summary in found.every])
+
+
+def report(results: FrugalResults) -> StudyReport:
+    """All that the page says of the study."""
+    return StudyReport(
+        "Frugal features",
+        _facts(results),
+        list(_findings(results)),
+        list(_caveats(results)),
+        [
+            Section("frugal-method", "Method", [Paragraph(EXPLANATION)]),
+            Section("frugal-comparison", "Experiment 1: against fine-tuning", _comparison(results)),
+            Section("frugal-ablation", "Experiment 2: what each part is worth", _ablation(results)),
+            Section("frugal-search", "Experiment 3: searching hyper-parameters", _search(results)),
+            *(
+                [Section("frugal-splits", "Groups kept whole, or torn apart", _splits(results))]
+                if _both(results)
+                else []
+            ),
+        ],
+    )
+
+
+def _comparison(results: FrugalResults) -> list[Block]:
+    blocks: list[Block] = []
+    if results.study.fine_tuning:
+        blocks.append(change_table(results))
+    else:
+        blocks.append(Paragraph("Fine-tuning was not run."))
+    blocks.append(cost_drawing(results))
+    places = results.places()
+    for dataset, backbone in dict.fromkeys(place[:2] for place in places):
+        blocks += [Heading(f"{dataset}, {backbone}"), accuracy_drawing(places, dataset, backbone)]
+        for place, rows in places.items():
+            if place[:2] == (dataset, backbone):
+                blocks += [accuracy_table(place, rows, results), cost_table(place, rows)]
+        first = (dataset, backbone, results.study.splits[0])
+        blocks += [
+            reliability_drawing(first, places[first]),
+            confusion_drawing(first, places[first], results.data[dataset].class_names),
+        ]
+    return blocks
+
+
+def _ablation(results: FrugalResults) -> list[Block]:
+    blocks: list[Block] = [parts_table(place, rows) for place, rows in results.places().items()]
+    drawing = adaptation_drawing(results)
+    return [*blocks, drawing or Paragraph("No backbone has batch normalisation: nothing was adapted.")]
+
+
+def _search(results: FrugalResults) -> list[Block]:
+    if results.study.search is None:
+        return [Paragraph("Not run: the configuration asks for no search.")]
+    table = search_table(results)
+    if table is None:
+        return [Paragraph("Costs of a search are set beside those of fine-tuning, which was not run.")]
+    found = [
+        f"{row.run.dataset}: {number(len(row.run.settings))} combinations, test accuracy "
+        f"{number(accuracy(row.results[0]), 1)} % (validation loss chose)"
+        for row in results.rows("search")
+        if isinstance(row.run, HeadRun)
+    ]
+    return [table, Paragraph(f"What the searches found: {'; '.join(found)}.")]
+
+
+def _both(results: FrugalResults) -> bool:
+    return len({place[2] for place in results.places()}) > 1
+
+
+def _splits(results: FrugalResults) -> list[Block]:
+    """What a leak between training and test images is worth."""
+    texts = []
+    for (dataset, backbone, splits), rows in results.places().items():
+        others = results.places().get((dataset, backbone, "image"))
+        if splits != "declared" or others is None:
+            continue
+        for row in [row for row in (fine_tuning_of(rows), proposed_of(rows)) if row]:
+            other = next(candidate for candidate in others if candidate.name == row.name)
+            whole, torn = row.estimate(balanced_accuracy), other.estimate(balanced_accuracy)
+            assert whole is not None and torn is not None
+            texts.append(
+                f"{dataset}, {row.name}: {with_interval(whole.mean, whole.half_width, 1)} % {SPLITS['declared']}, "
+                f"{with_interval(torn.mean, torn.half_width, 1)} % {SPLITS['image']}, "
+                f"{number(torn.mean - whole.mean, 1, sign=True)} points of balanced accuracy"
+            )
+    explanation = (
+        "Images of one group, such as one patient's, are alike. A split image by image puts some of them on both sides, and a "
+        "model may recognise the patient instead of the disease. Where a data set declares groups, those with groups kept whole "
+        "are the ones to believe; the others show what the leak is worth. (Where it declares none, all splits are by image.)"
+    )
+    return [Paragraph(explanation), *(Paragraph(f"{capitalised(text)}.") for text in texts)]
+
+
+def _facts(results: FrugalResults) -> Facts:
+    study = results.study
+    every = results.every
+    counts = ", ".join(f"{len(listed)} in {name}" for name, listed in results.summaries.items())
+    return Facts(
+        [
+            *(
+                (
+                    f"Data {name}",
+                    f"{facts.source}, {number(facts.n_images)} images of {facts.size}, {len(facts.class_names)} classes",
+                )
+                for name, facts in results.data.items()
+            ),
+            ("Backbones", ", ".join(backbone.label for backbone in study.backbones)),
+            ("Splits", "; ".join(SPLITS[splits] for splits in study.splits)),
+            ("Replicates", f"{study.replicates}, each with a division of the images of its own"),
+            ("Runs", f"{len(every)} ({counts})"),
+            ("Device", "; ".join(sorted({f"{s.device}, {s.precision}, {s.threads} thread(s)" for s in every}))),
+            (
+                "Time",
+                f"{duration(sum(seconds(summary) for summary in every))} added up, extraction counted for each head",
+            ),
+        ]
+    )
+
+
+def _findings(results: FrugalResults) -> Iterator[str]:
+    for (dataset, backbone, splits), rows in results.places().items():
+        if splits != results.study.splits[0]:
+            continue
+        ours, rival = proposed_of(rows), fine_tuning_of(rows)
+        reached = ours.estimate(accuracy)
+        assert reached is not None
+        value = f"{with_interval(reached.mean, reached.half_width, 1)} %"
+        if rival is None:
+            yield f"{dataset}, {backbone}: the proposed method reaches an accuracy of {value} on test images (n = {reached.n})."
+            continue
+        yield _against_fine_tuning(dataset, backbone, value, ours, rival)
+    yield from _what_parts_are_worth(results)
+
+
+def _against_fine_tuning(dataset: str, backbone: str, value: str, ours: Row, rival: Row) -> str:
+    difference = ours.against(rival, accuracy)
+    time, emissions = reductions(ours, rival, seconds), reductions(ours, rival, kg_co2)
+    assert difference is not None and time is not None
+    told = published.frugal_change(dataset, "accuracy_change_points")
+    there = f" (published for such data: {number(told[0], 2, sign=True)})" if told else ""
+    claim = {
+        "holds": "Its accuracy is higher"
+        if difference.mean > 0
+        else "The claim that accuracy is kept does not hold here",
+        "not resolved": "That accuracy is kept is not contradicted, nor shown",
+    }.get(difference.verdict, "Nothing is claimed")
+    saved = f"{_saved(time)} time" + (f" and {_saved(emissions)} CO2" if emissions else "")
+    return (
+        f"{dataset}, {backbone}: the proposed method reaches {value}, against fine-tuning {in_words(difference)}{there}, "
+        f"with {saved}. {claim}."
+    )
+
+
+def _saved(reduction: Estimate) -> str:
+    """As `88.2 ± 3.1 % less`."""
+    value = with_interval(abs(reduction.mean), reduction.half_width, 1)
+    return f"{value} % {'less' if reduction.mean >= 0 else 'more'}"
+
+
+def _what_parts_are_worth(results: FrugalResults) -> Iterator[str]:
+    """Each part over all places of the first kind of split: paired differences of balanced accuracy."""
+    for position, part in enumerate(
+        ("adaptation of batch normalisation", "the redesigned head", "ambiguity weighting")
+    ):
+        differences: list[float] = []
+        for place, rows in results.places().items():
+            if place[2] != results.study.splits[0]:
+                continue
+            heads = {row.parts: row for row in rows if not row.is_fine_tuning}
+            for seed in heads[True, True, True].by_seed(balanced_accuracy):
+                with_it = [row.by_seed(balanced_accuracy)[seed] for parts, row in heads.items() if parts[position]]
+                without = [row.by_seed(balanced_accuracy)[seed] for parts, row in heads.items() if not parts[position]]
+                differences.append(sum(with_it) / len(with_it) - sum(without) / len(without))
+        found: Estimate = estimate(differences)
+        yield f"Over all data sets, backbones and replicates, {part} is worth {in_words(found)} of balanced accuracy."
+
+
+def _caveats(results: FrugalResults) -> Iterator[str]:
+    names = {backbone.name for backbone in results.study.backbones}
+    if not names & set(published.FRUGAL_BACKBONES):
+        yield (
+            "None of the paper's backbones (resnet18, resnet50, densenet121, mobilenet_v3) is among those run here; published "
+            "figures stand beside the measured ones for orientation."
+        )
+    if any(backbone.weights == "none" for backbone in results.study.backbones):
+        yield "A backbone has random weights: its features are not what the method is about."
+    smallest = min(summary.n_test for summary in results.every)
+    yield (
+        f"Test sets are small (from {smallest:,} images) and replicates few: intervals are wide, and what is not resolved may "
+        "still be there."
+    )
+    for problem in reading_problems(results):
+        yield f"Energy readings are missing: {problem}."
+
+
+def _facts_of(summary: FrugalSummary) -> RunFacts:
+    run = summary.run
+    return RunFacts(
+        study=run.study,
+        kind="heads" if isinstance(run, HeadRun) else "fine-tuning",
+        setting=run.setting,
+        seed=run.seed,
+        accuracy_percent=accuracy(summary),
+        best_epoch=summary.best_epoch,
+        epochs=summary.epochs,
+        seconds=seconds(summary),
+        device=summary.device,
+        precision=summary.precision,
+        threads=summary.threads,
+        code=summary.code,
+        versions=summary.versions,
+        finished=summary.finished,
+        more={
+            "balanced_accuracy_percent": balanced_accuracy(summary),
+            "kg_co2": kg_co2(summary),
+            "n_train": summary.n_train,
+            "n_validation": summary.n_validation,
+            "n_test": summary.n_test,
+            "n_candidates": summary.n_candidates,
+        },
+    )

@@ -1,0 +1,107 @@
+"""Adapted statistics against a hand computation; weights to the bit."""
+
+import pytest
+import torch
+from torch import nn
+
+from pydyn.features.adaptation import adapt, statistics
+from pydyn.models.settings import AdaptationSetting
+
+
+def batches(count, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    return [3 + 2 * torch.randn(5, 3, 12, 12, generator=draw) for _ in range(count)]
+
+
+def test_statistics_are_those_of_a_hand_computation(network):
+    images = batches(4)
+    first, norm = network[0], network[1]
+    mean, variance = norm.running_mean.clone(), norm.running_var.clone()
+    for batch in images:
+        seen = first(batch).detach().transpose(0, 1).flatten(1)
+        mean = 0.75 * mean + 0.25 * seen.mean(1)
+        variance = 0.75 * variance + 0.25 * seen.var(1, unbiased=True)
+    done = adapt(network, images, AdaptationSetting(momentum=0.25, threshold=0.0, max_batches=10))
+    assert len(done.changes) == 4
+    assert done.stopped == "cap"
+    torch.testing.assert_close(norm.running_mean, mean)
+    torch.testing.assert_close(norm.running_var, variance)
+
+
+def test_changes_are_of_all_running_means_together(network):
+    def means():
+        return torch.cat([network[1].running_mean, network[5].running_mean]).double()
+
+    expected, images = [], batches(3)
+    for batch in images:
+        before = means()
+        done = adapt(network, [batch], AdaptationSetting(threshold=0.0))
+        expected.append(float((means() - before).norm() / before.norm()))
+        assert done.changes[-1] == expected[-1]
+    assert expected[0] == float("inf") > expected[1] > 0  # nothing was known before the first
+
+
+def test_weights_stay_to_the_bit_and_so_do_modes_and_momenta(network):
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    adapt(network.train(), batches(3), AdaptationSetting())
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    moved = {f"{layer}.{what}" for layer in (1, 5) for what in ("running_mean", "running_var", "num_batches_tracked")}
+    assert changed == moved
+    assert set(statistics(network)) == {name for name in moved if "tracked" not in name}
+    assert not any(module.training for module in network.modules())
+    assert [network[1].momentum, network[5].momentum] == [0.1, 0.1]
+
+
+def test_dropout_is_off_and_nothing_global_is_drawn(network):
+    state = torch.random.get_rng_state()
+    adapt(network, batches(2), AdaptationSetting())
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_ends_at_the_first_change_below_the_threshold(network):
+    free = adapt(network, batches(12), AdaptationSetting(threshold=0.0)).changes
+    # Fresh statistics, the same batches again, with a threshold between two changes.
+    for layer in (network[1], network[5]):
+        layer.reset_running_stats()
+    position = next(i for i in range(1, 12) if free[i] < min(free[:i]))
+    threshold = (free[position] + min(free[:position])) / 2
+    drawn = []
+
+    def watched():
+        for batch in batches(12):
+            drawn.append(batch)
+            yield batch
+
+    done = adapt(network, watched(), AdaptationSetting(threshold=threshold))
+    assert done.stopped == "threshold"
+    assert done.changes == free[: position + 1]
+    assert len(drawn) == position + 1
+
+
+def test_ends_at_the_cap_without_drawing_another_batch(network):
+    drawn = iter(batches(5))
+    done = adapt(network, drawn, AdaptationSetting(threshold=0.0, max_batches=3))
+    assert (len(done.changes), done.stopped, len(list(drawn))) == (3, "cap", 2)
+
+
+def test_a_network_without_batch_normalisation_passes_through():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    done = adapt(network, batches(2), AdaptationSetting())
+    assert (done.changes, done.stopped) == ((), "no batch normalisation")
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert statistics(network) == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"momentum": 0.0}, "momentum = 0.0 must be above 0 and at most 1"),
+        ({"threshold": -1.0}, "threshold = -1.0 must be at least 0"),
+        ({"max_batches": 0}, "max_batches = 0 must be from 1 to 100,000"),
+        ({"batch_size": 0}, "batch_size = 0 must be from 1 to 100,000"),
+    ],
+)
+def test_wrong_settings_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        AdaptationSetting(**values)

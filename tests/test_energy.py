@@ -1,0 +1,68 @@
+"""Energy: a reading with its sources, or a reason why there is none; never the end of the work."""
+
+import codecarbon
+import pytest
+
+from pydyn.energy import Meter, Reading, check_country
+from pydyn.errors import ConfigError
+
+
+def work():
+    return sum(range(3 * 10**6))
+
+
+def test_a_reading_says_where_each_figure_comes_from(capfd):
+    with Meter("ESP") as meter:
+        work()
+    reading = meter.reading
+    assert reading.problem is None
+    assert 0 < reading.seconds < 60
+    assert reading.kwh == pytest.approx(sum(part.kwh for part in reading.components.values()), rel=1e-6)
+    # Spain's mix has been between 0.05 and 0.5 kg a kWh in all years there are figures for.
+    assert 0.05 < reading.kg_co2 / reading.kwh < 0.5
+    assert {"CPU", "memory"} <= set(reading.components)
+    assert all(part.source.startswith(("measured", "estimate")) for part in reading.components.values())
+    assert Reading.from_dict(reading.to_dict()) == reading
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_country_matters():
+    readings = {}
+    for country in ("POL", "SWE"):
+        with Meter(country) as meter:
+            work()
+        readings[country] = meter.reading.kg_co2 / meter.reading.kwh
+    assert readings["POL"] > 5 * readings["SWE"]
+
+
+@pytest.mark.parametrize("fails_in", ["__init__", "start", "stop"])
+def test_without_a_reading_the_work_goes_on_and_the_reading_says_why(monkeypatch, fails_in):
+    def fail(self, *arguments, **options):
+        raise RuntimeError("no sensor")
+
+    monkeypatch.setattr(codecarbon.OfflineEmissionsTracker, fails_in, fail)
+    with Meter("ESP") as meter:
+        done = work()
+    assert done == work()
+    assert (meter.reading.kwh, meter.reading.kg_co2, meter.reading.components) == (None, None, {})
+    assert "RuntimeError: no sensor" in meter.reading.problem
+    assert meter.reading.seconds > 0
+
+
+def test_an_empty_reading_is_no_zero(monkeypatch):
+    monkeypatch.setattr(codecarbon.OfflineEmissionsTracker, "stop", lambda self: None)
+    with Meter("ESP") as meter:
+        work()
+    assert meter.reading.kwh is None
+    assert meter.reading.problem
+
+
+def test_an_error_of_the_work_is_not_hidden():
+    with pytest.raises(ZeroDivisionError), Meter("ESP"):
+        _ = 1 / 0
+
+
+@pytest.mark.parametrize("code", ["XX", "XXX", "Spain", "esp", ""])
+def test_unknown_countries_are_refused(code):
+    with pytest.raises(ConfigError, match=f"country = {code!r} must be a code of three letters"):
+        check_country(code)
