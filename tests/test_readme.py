@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from pydyn.ops import GreyImages
+
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -88,3 +90,13 @@ def test_the_example_of_the_operations_runs_as_it_stands():
     exec(example, names)
     assert names["terms"].margins.shape == (5,)
     assert model[1].weight.grad.abs().sum() > 0
+
+
+def test_the_example_of_populations_runs_as_it_stands():
+    (example,) = blocks("prune_greedily")
+    pixels = torch.randint(0, 256, (40, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = GreyImages(pixels, torch.arange(40) % 3)
+    names = {"train": images, "validation": images, "epochs": 2}
+    exec(example, names)
+    assert names["row"].validation_accuracy.shape == (20,)
+    assert names["pruning"].network.architecture.filters == (1, 1)
