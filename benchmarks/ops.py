@@ -20,11 +20,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from benchmarks.measure import Row, compare, medians, plot, table, write_json
 from benchmarks.rivals import PADDING, CachedBatch, PlainBatch, TracedBatch, ambiguity_loss, draw
-from pydyn.ops import ambiguity_cross_entropy, gather_images, gather_rows
 from pydyn.device import keep_memory
+from pydyn.ops import ambiguity_cross_entropy, gather_images, gather_rows, relu_max_pool
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 N_IMAGES, SIZE = 50_000, 32

@@ -34,11 +34,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.measure import Row, device_name, timed, write_json
 from benchmarks.rivals import PADDING, CachedBatch, draw
 from pydyn.data.batches import ResidentImages
+from pydyn.device import keep_memory, resolve_precision
 from pydyn.models import cnn
 from pydyn.selection.dynamic import Dynamic
 from pydyn.selection.strategy import Outcome
 from pydyn.studies.run import Run
-from pydyn.device import keep_memory, resolve_precision
 from pydyn.training.loop import Parts, Training
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)

@@ -25,7 +25,10 @@ def whole_or_absent(path: Path | str) -> Iterator[Path]:
     _remove_left_overs(path)
     temporary = path.with_name(f".{path.name}{TEMPORARY_MARK}{HOST}-{os.getpid()}")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)  # some writers make files that nobody else may read
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

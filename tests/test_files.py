@@ -46,3 +46,11 @@ def test_what_a_living_writer_has_begun_is_left_alone(tmp_path):
     begun.write_text("half")
     write_text(tmp_path / "file.txt", "whole")
     assert begun.exists()
+
+
+def test_others_may_read_what_a_guarded_writer_wrote(tmp_path):
+    with whole_or_absent(tmp_path / "file") as temporary:
+        temporary.unlink()
+        os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode

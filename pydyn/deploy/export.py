@@ -36,18 +36,28 @@ def load_run(folder: Path) -> Model:
     """
     summary = read_frugal_summary(folder / "summary.json")
     run = summary.run
-    root = folder.resolve().parents[len(Path(run.id).parts) + 1]
+    above = folder.resolve().parents
+    place = len(Path(run.id).parts) + 1
+    root = above[place] if place < len(above) else Path("/")
     if run.directory(root) != folder.resolve():
         raise RunError(
             f"{folder}: holds the Run {run.id}, but does not lie where the workflow put it; give its folder there"
         )
-    weights = load_file(folder / "weights.safetensors")
+    try:
+        weights = load_file(folder / "weights.safetensors")
+    except Exception as error:  # safetensors has an exception of its own for each fault
+        raise RunError(f"{folder / 'weights.safetensors'} cannot be read ({error}); run the workflow again") from None
     with ImageStore.open(root / "data" / f"{run.dataset}.h5") as store:
         if store.digest != summary.data:
             raise DataError(
                 f"{store.path} holds other images than the Run {run.id} was trained on; run the workflow again"
             )
-        backbone, network = _network(run, root, store.digest, weights)
+        try:
+            backbone, network = _network(run, root, store.digest, weights)
+        except (ValueError, RuntimeError) as error:
+            raise RunError(
+                f"{folder}: its weights are of another version of pydyn ({error}); run the workflow again"
+            ) from None
         description = _description(summary, backbone, store)
     return Model(network.eval().requires_grad_(False), description)
 

@@ -63,6 +63,7 @@ def test_every_run_is_complete_and_the_report_shows_it(finished):
 
 def test_the_reports_tables_hold_what_the_summaries_say(finished):
     table = pd.read_csv(finished.results / "report" / "tables" / "runs.csv")
+    table = table[table.study == "dynamic"]
     rows = {f"{row.run}/seed{row.seed}": row for row in table.itertuples()}
     runs = runs_of(finished)
     assert set(rows) == {run.id for run in runs}
@@ -121,7 +122,9 @@ def test_a_run_whose_folder_was_removed_is_trained_again_and_no_other(copied):
 
 def test_it_runs_for_another_folder_and_in_one_with_a_space(copied):
     copied.change(
-        results="the results", dynamic={"grid": None, "protocols": ["paper"], "comparison": {"replicates": 1}}
+        studies=["dynamic"],
+        results="the results",
+        dynamic={"grid": None, "protocols": ["paper"], "comparison": {"replicates": 1}},
     )
     elsewhere = copied.folder / "else where"
     done = copied.run("--directory", str(elsewhere))
@@ -141,7 +144,7 @@ def start_long(workflow, tool="reproduce"):
     """Start a workflow of one job with four Runs, long enough to be killed in the middle; wait until the first is complete."""
     trials = [{"strategy": {"name": "full"}}, {"strategy": {"name": "fixed", "alpha": 0.5}}]
     changes = {"epochs": 40, "protocols": ["paper"], "grid": None, "comparison": {"replicates": 2, "trials": trials}}
-    workflow.change(chunk_images=1_000_000, dynamic=changes)
+    workflow.change(studies=["dynamic"], chunk_images=1_000_000, dynamic=changes)
     process = workflow.start(tool)
     runs = runs_of(workflow)
     deadline = time.monotonic() + 300

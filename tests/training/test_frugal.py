@@ -1,0 +1,299 @@
+"""Heads on features and fine-tuning, from an image store to summaries: with a small network and random weights."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pydyn.config.datasets import ShapesDataset
+from pydyn.config.main import parse
+from pydyn.data.inputs import BackboneInputs
+from pydyn.data.parts import Parts
+from pydyn.data.prepare import prepare
+from pydyn.data.store import ImageStore
+from pydyn.device import open_device
+from pydyn.errors import DataError, RunError, Stopped
+from pydyn.features.jobs import adapt_backbone, extract_shard, load_adapted
+from pydyn.features.store import ADAPTED, FEATURES, FeatureStore, join_shards, shard_name
+from pydyn.models.backbones import load_backbone
+from pydyn.models.heads import from_weights
+from pydyn.studies.frugal import feature_sets
+from pydyn.studies.frugal_runs import FineTuningRun
+from pydyn.studies.registry import runs as runs_of
+from pydyn.training.fine_tuning import FineTuningEpoch, _ended, class_weights, training_precision
+from pydyn.training.frugal import execute_frugal
+from pydyn.training.frugal_summary import read_frugal_summary
+from pydyn.training.history import read_history
+
+RAW = {
+    "studies": ["frugal"],
+    "datasets": {"tiny": {"source": "shapes", "train": 48, "test": 24, "image_size": 32}},
+    "frugal": {
+        "datasets": ["tiny"],
+        "backbones": [{"name": "mobilenet_v3_small", "weights": "none", "input_size": 32}],
+        "replicates": 2,
+        "precision": "fp32",
+        "adaptation": {"max_batches": 2, "batch_size": 16},
+        "extraction": {"batch_size": 20, "shards": 2},
+        "heads": {"epochs": 6, "patience": 3, "hidden": 8, "batch_size": 16, "weight_decays": [0.01]},
+        "fine_tuning": {"learning_rates": [0.001, 0.0001], "batch_size": 16, "epochs": 2, "patience": 2},
+    },
+}
+CONFIG = parse(RAW)
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory) -> Path:
+    """Image store and features; nothing is trained yet."""
+    folder = tmp_path_factory.mktemp("frugal")
+    store = folder / "data" / "tiny.h5"
+    prepare("tiny", ShapesDataset(**RAW["datasets"]["tiny"]), Path(), store)
+    device = open_device("cpu", 1)
+    for features in feature_sets(CONFIG).values():
+        directory = features.directory(folder)
+        directory.mkdir(parents=True)
+        if features.adaptation:
+            adapt_backbone(features, store, directory / ADAPTED, device, "ESP", lambda line: None)
+        for shard in range(2):
+            extract_shard(features, store, directory / shard_name(shard, 2), shard, 2, device, "ESP")
+        join_shards(store, directory / FEATURES, 2)
+    return folder
+
+
+@pytest.fixture
+def own_results(results, tmp_path):
+    """The same features, in a folder to train in."""
+    (tmp_path / "frugal").mkdir()
+    (tmp_path / "data").symlink_to(results / "data")
+    (tmp_path / "frugal" / "features").symlink_to(results / "frugal" / "features")
+    return tmp_path
+
+
+def chosen(kind, count=None):
+    return [run for run in runs_of(CONFIG, "frugal") if isinstance(run, FineTuningRun) == (kind == "fine-tuning")][
+        :count
+    ]
+
+
+def train(runs, folder, stop=lambda: False):
+    lines = []
+    execute_frugal(runs, folder, folder / "data" / "tiny.h5", open_device("cpu", 1), lines.append, stop)
+    return lines
+
+
+def test_adapted_features_are_of_the_adapted_network(results):
+    found = list(feature_sets(CONFIG).values())
+    values = {}
+    with ImageStore.open(results / "data" / "tiny.h5") as store:
+        for features in found:
+            backbone, adapted = load_adapted(features, features.directory(results), store.digest)
+            inputs = BackboneInputs(store, backbone.preprocessing, torch.device("cpu"))
+            with torch.no_grad():
+                expected = backbone.network(inputs.batch(np.arange(store.n_images)))
+            with FeatureStore.open(features.directory(results) / FEATURES) as opened:
+                values[features.id] = opened.features()
+                assert opened.description["backbone"]["digest"] == load_backbone(features.backbone).digest
+                assert (adapted is None) == (opened.description["adaptation"] is None)
+            np.testing.assert_allclose(values[features.id], expected, rtol=2e-2, atol=2e-2)
+    plain, first, second = values.values()
+    assert not np.allclose(plain, first)
+    assert not np.array_equal(first, second)  # other training images, other statistics
+
+
+def test_heads_leave_what_they_were_and_what_they_predict(own_results):
+    runs = chosen("heads")
+    lines = train(runs, own_results)
+    assert sum("done, test accuracy" in line for line in lines) == len(runs) == 16
+    for run in runs:
+        directory = run.directory(own_results)
+        summary = read_frugal_summary(directory / "summary.json")
+        assert summary.run == run
+        assert set(summary.costs) == {"extraction", "training"} | ({"adaptation"} if run.adapted else set())
+        assert (summary.n_train, summary.n_validation, summary.n_test) == (43, 5, 24)
+        rows = list(csv.DictReader((directory / "predictions.csv").open()))
+        right = sum(row["class"] == row["predicted"] for row in rows)
+        assert right / len(rows) == pytest.approx(summary.test.accuracy)
+        # The prediction by hand: the weights on the features.
+        with FeatureStore.open(run.features.directory(own_results) / FEATURES) as features:
+            values = torch.from_numpy(features.features()).float()
+            sources = features.sources
+        with torch.no_grad():
+            logits = from_weights(load_file(directory / "weights.safetensors"))(values)
+        expected = torch.softmax(logits.double(), 1).numpy()
+        for row in rows:
+            by_hand = expected[sources.index(row["image"])]
+            shown = [float(row[f"p({name})"]) for name in ("ellipse", "rectangle", "triangle")]
+            assert shown == pytest.approx(by_hand.tolist(), abs=1e-5)
+
+
+def test_complete_runs_are_left_alone_and_extraction_counts_for_training_and_validation_images(own_results):
+    (run,) = chosen("heads", 1)
+    train([run], own_results)
+    path = run.directory(own_results) / "summary.json"
+    before = path.read_bytes()
+    assert [line for line in train([run], own_results) if "complete already" in line]
+    assert path.read_bytes() == before
+    with FeatureStore.open(run.features.directory(own_results) / FEATURES) as features:
+        whole = sum(part["reading"]["seconds"] for part in features.measured)
+    assert read_frugal_summary(path).costs["extraction"].seconds == pytest.approx(whole * 48 / 72)
+
+
+def test_features_of_other_images_or_settings_are_refused(own_results, tmp_path):
+    (run,) = chosen("heads", 1)
+    other = replace(run, features=replace(run.features, batch_size=7))
+    with pytest.raises(DataError, match="is of another backbone or setting; delete its folder and run again"):
+        train([other], own_results)
+    elsewhere = tmp_path / "elsewhere" / "tiny.h5"
+    prepare("tiny", ShapesDataset(**{**RAW["datasets"]["tiny"], "seed": 1}), Path(), elsewhere)
+    with pytest.raises(DataError, match="is of other images"):
+        execute_frugal([run], own_results, elsewhere, open_device("cpu", 1), print)
+
+
+def test_the_same_heads_twice(own_results, tmp_path):
+    runs = chosen("heads", 4)
+    train(runs, own_results)
+    first = {run: (run.directory(own_results) / "weights.safetensors").read_bytes() for run in runs}
+    (own_results / "frugal" / "runs").rename(tmp_path / "aside")
+    train(runs, own_results)
+    assert {run: (run.directory(own_results) / "weights.safetensors").read_bytes() for run in runs} == first
+
+
+def test_fine_tuning_tries_every_rate_and_keeps_the_best_by_validation_loss(own_results):
+    (run,) = chosen("fine-tuning", 1)
+    state = torch.random.get_rng_state()
+    train([run], own_results)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    directory = run.directory(own_results)
+    rows = read_history(directory / "history.csv", FineTuningEpoch)
+    assert [(row.candidate, row.epoch) for row in rows] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    best = min(rows, key=lambda row: row.validation_loss)
+    summary = read_frugal_summary(directory / "summary.json")
+    assert summary.chosen == {"learning_rate": run.fine_tuning.learning_rates[best.candidate]}
+    assert summary.best_epoch == best.epoch
+    assert summary.costs["search"].seconds > summary.costs["training"].seconds
+    assert summary.costs["training"].seconds == pytest.approx(
+        sum(row.seconds_train + row.seconds_evaluate for row in rows if row.candidate == best.candidate), rel=0.2
+    )
+    assert not (directory / "checkpoint.pt").exists()
+    # All of the network moved.
+    started = load_backbone(run.network).network.state_dict()
+    tuned = load_file(directory / "weights.safetensors")
+    moved = [name for name, value in started.items() if not torch.equal(value, tuned[f"features.{name}"])]
+    assert len(moved) > 0.95 * len(started)
+
+
+@pytest.mark.parametrize("epochs_before", [1, 2, 3])
+def test_stopped_and_resumed_it_ends_as_if_never_stopped(own_results, tmp_path, epochs_before):
+    (run,) = chosen("fine-tuning", 1)
+    train([run], own_results)
+    directory = run.directory(own_results)
+    whole = (directory / "weights.safetensors").read_bytes()
+    rows = without_seconds(directory)
+    (own_results / "frugal" / "runs").rename(tmp_path / "aside")
+    asked = iter([False] * epochs_before + [True])
+    with pytest.raises(Stopped, match="the same command goes on"):
+        train([run], own_results, lambda: next(asked))
+    assert len(read_history(directory / "history.csv", FineTuningEpoch)) == epochs_before
+    train([run], own_results)
+    again = without_seconds(directory)
+    assert again == rows
+    assert (directory / "weights.safetensors").read_bytes() == whole
+    assert json.loads((directory / "summary.json").read_text())["epochs"] == 2
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_it_ends_as_if_never_killed(own_results, tmp_path):
+    (run,) = chosen("fine-tuning", 1)
+    train([run], own_results)
+    directory = run.directory(own_results)
+    whole = (directory / "weights.safetensors").read_bytes()
+    (own_results / "frugal" / "runs").rename(tmp_path / "aside")
+    (own_results / "config.json").write_text(json.dumps({**RAW, "results": str(own_results)}))
+    command = [
+        sys.executable,
+        "-m",
+        "pydyn",
+        "train",
+        "--config",
+        str(own_results / "config.json"),
+        "--run",
+        run.id,
+        "frugal",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (directory / "checkpoint.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (directory / "summary.json").exists()
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    assert (directory / "weights.safetensors").read_bytes() == whole
+
+
+def test_a_folder_of_something_else_is_not_taken_for_a_summary(own_results):
+    (run,) = chosen("heads", 1)
+    directory = run.directory(own_results)
+    directory.mkdir(parents=True)
+    (directory / "run.json").write_text('{"fingerprint": "no"}')
+    with pytest.raises(RunError, match="not a Run's description"):
+        train([run], own_results)
+
+
+def without_seconds(directory):
+    rows = read_history(directory / "history.csv", FineTuningEpoch)
+    return [replace(row, seconds_train=0, seconds_evaluate=0) for row in rows]
+
+
+def epoch(number, loss):
+    return FineTuningEpoch(0, 1e-3, number, 1.0, loss, 0.5, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("losses", "ended"),
+    [
+        ([], False),
+        ([3, 2, 1], False),
+        ([1, 2, 3], True),
+        ([2, 1, 3, 3], True),
+        ([2, 1, 3], False),
+        ([1, 1, 1], True),
+    ],
+)
+def test_early_stopping(losses, ended):
+    rows = [epoch(number, loss) for number, loss in enumerate(losses, 1)]
+    assert _ended(rows, epochs=4, patience=2) == ended
+
+
+def test_classes_weigh_the_same():
+    labels = np.array([0] * 6 + [1] * 3 + [2])
+    weights = class_weights(labels, 3)
+    assert weights.tolist() == pytest.approx([10 / 18, 10 / 9, 10 / 3])
+    assert (weights[torch.from_numpy(labels)].sum() / len(labels)).item() == pytest.approx(1)
+
+
+def test_depthwise_networks_train_in_single_precision_on_a_cpu():
+    cpu = torch.device("cpu")
+    depthwise, dense = torch.nn.Conv2d(4, 4, 3, groups=4), torch.nn.Conv2d(4, 4, 3)
+    assert training_precision("auto", depthwise, cpu) == "fp32"
+    assert training_precision("bf16", depthwise, cpu) == "bf16"
+    assert training_precision("auto", dense, cpu) in ("fp32", "bf16")
+
+
+def test_replicates_divide_the_images_anew(results):
+    with ImageStore.open(results / "data" / "tiny.h5") as store:
+        first, second = (Parts.of(store, "declared", seed) for seed in (0, 1))
+        assert np.array_equal(first.test, second.test)  # given
+        assert not np.array_equal(first.validation, second.validation)
+        for parts in (first, second):
+            together = np.concatenate([parts.train, parts.validation, parts.test])
+            assert sorted(together.tolist()) == list(range(store.n_images))

@@ -1,0 +1,149 @@
+"""The study `frugal` through Snakemake: the preset, and a user's own folder of images."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pydyn.config.main import load
+from pydyn.studies import registry
+from pydyn.studies.frugal_runs import HeadRun
+from pydyn.training.frugal_summary import read_frugal_summary
+
+pytestmark = pytest.mark.slow
+in_finished = pytest.mark.xdist_group("finished workflow")
+alone = pytest.mark.xdist_group("workflows of their own")
+
+
+def runs_of(workflow, *files):
+    config = load(*[workflow.folder / name for name in ("config.yaml", *files, "changes.yaml")])
+    return registry.runs(config, "frugal")
+
+
+@in_finished
+def test_every_run_is_complete_and_in_the_report(finished):
+    runs = runs_of(finished, "workflow/presets/ci.yaml")
+    table = pd.read_csv(finished.results / "report" / "tables" / "runs.csv")
+    shown = {f"{row.run}/seed{row.seed}": row for row in table[table.study == "frugal"].itertuples()}
+    assert set(shown) == {run.id for run in runs}
+    for run in runs:
+        summary = read_frugal_summary(run.directory(finished.results) / "summary.json")
+        assert summary.run == run
+        assert shown[run.id].accuracy_percent == pytest.approx(100 * summary.test.accuracy)
+    tables = {path.stem for path in (finished.results / "report" / "tables").glob("frugal-*.csv")}
+    assert {"frugal-changes", "frugal-search"} <= tables
+
+
+@in_finished
+def test_a_lost_shard_is_extracted_again_when_heads_need_it_and_no_other(copied):
+    heads = next(run for run in runs_of(copied, "workflow/presets/ci.yaml") if isinstance(run, HeadRun))
+    folder = heads.features.directory(copied.results)
+    other = (folder / "shard-0-of-2.h5").stat().st_mtime_ns
+    (folder / "shard-1-of-2.h5").unlink()
+    copied.change(studies=["frugal"], frugal={"heads": {"epochs": 2}, "fine_tuning": None})
+    done = copied.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (folder / "shard-1-of-2.h5").exists()
+    assert (folder / "shard-0-of-2.h5").stat().st_mtime_ns == other
+    assert read_frugal_summary(heads.directory(copied.results) / "summary.json").epochs == 2
+
+
+def write_images(folder, classes=("ápple pie", "banana", "cherry"), count=30):
+    """Images of one hue for each class, of several sizes and modes."""
+    draw = np.random.default_rng(0)
+    for hue, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            height, width = draw.integers(40, 90, 2)
+            pixels = draw.integers(0, 120, (height, width, 3), dtype=np.uint8)
+            pixels[..., hue] += 110
+            image = Image.fromarray(pixels)
+            if index % 10 == 0:
+                image = image.convert("RGBA")
+            image.save(folder / name / f"{index:02}.{'jpg' if index % 10 == 5 else 'png'}")
+
+
+OWN = {
+    "studies": ["frugal"],
+    "datasets": {
+        "mine": {
+            "source": "folder",
+            "path": "photos",
+            "image_size": 64,
+            "split": {"method": "stratified", "test": 0.3, "validation": 0.2},
+        }
+    },
+    "frugal": {"datasets": ["mine"], "backbones": [{"name": "efficientnet_lite0", "input_size": 64}]},
+}
+QUICK = {"replicates": 1, "fine_tuning": None, "heads": {"epochs": 20}, "adaptation": {"max_batches": 2}}
+
+
+def own(workflow, **changes):
+    """Lay a user's configuration over the demo's, with no preset."""
+    workflow.change(**{**OWN, "frugal": {**OWN["frugal"], **QUICK}, **changes})
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "changes.yaml"]
+    return subprocess.run(command, cwd=workflow.folder, capture_output=True, text=True, timeout=600, check=False)
+
+
+@alone
+def test_a_folder_of_images_gives_a_model_a_report_and_predictions(workflow):
+    write_images(workflow.folder / "photos")
+    (workflow.folder / "photos" / "banana" / "notes.txt").write_text("not an image")
+    done = own(workflow)
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (workflow.results / "report" / "index.html").read_text()
+    assert "ápple pie" in page
+    best = next(run for run in runs_of(workflow) if run.setting.endswith("adapted-redesigned-weighted"))
+    assert read_frugal_summary(best.directory(workflow.results) / "summary.json").test.accuracy > 0.9
+    for verb in (
+        ["export", "--output", "model", best.directory(workflow.results)],
+        ["predict", "--output", "predicted.csv", "model", "photos"],
+    ):
+        command = [sys.executable, "-m", "pydyn", *map(str, verb)]
+        subprocess.run(command, cwd=workflow.folder, check=True, capture_output=True)
+    rows = list(csv.DictReader((workflow.folder / "predicted.csv").open()))
+    assert len(rows) == 90
+    assert np.mean([f"/{row['class']}/" in row["image"] for row in rows]) > 0.9
+
+
+@alone
+@pytest.mark.parametrize("mistake", ["empty class", "corrupt image", "one class", "wrong key", "unknown backbone"])
+def test_mistakes_in_a_folder_are_named_in_a_line(workflow, mistake):
+    photos = workflow.folder / "photos"
+    write_images(photos, ("apple",) if mistake == "one class" else ("apple", "banana"), 6)
+    changes, expected = {}, ""
+    if mistake == "empty class":
+        (photos / "cherry").mkdir()
+        expected = "no images in class folder 'cherry'; add images or remove the folder"
+    elif mistake == "corrupt image":
+        (photos / "apple" / "03.png").write_bytes((photos / "apple" / "03.png").read_bytes()[:100])
+        expected = "apple/03.png: "
+    elif mistake == "one class":
+        expected = "has 1 class folders with images ('apple'); a classifier needs at least two"
+    elif mistake == "wrong key":
+        changes = {"frugal": {**OWN["frugal"], "replicats": 2}}
+        expected = "frugal.replicats: unknown key (did you mean 'replicates'?)"
+    else:
+        changes = {"frugal": {**OWN["frugal"], "backbones": [{"name": "resnet19"}]}}
+        expected = "backbone 'resnet19' is unknown, allowed are efficientnet_lite0"
+    done = own(workflow, **changes)
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert expected in output
+    assert "Traceback" not in output
+    assert not (workflow.results / "report").exists()
+
+
+@alone
+def test_a_corrupt_image_may_be_left_out_and_is_named_in_the_report(workflow):
+    photos = workflow.folder / "photos"
+    write_images(photos)
+    (photos / "cherry" / "03.png").write_bytes((photos / "cherry" / "03.png").read_bytes()[:100])
+    datasets = {"mine": {**OWN["datasets"]["mine"], "skip_unreadable": True}}
+    done = own(workflow, datasets=datasets)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "cherry/03.png" in (workflow.results / "report" / "index.html").read_text()
