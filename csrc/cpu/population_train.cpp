@@ -83,7 +83,7 @@ Tally train_member(const Geometry& geometry, const Data& data, const int64_t* or
       forward(geometry, filters, true, activations);
       cross_entropy(network, data.clipped, activations.outputs.data(), labels, n_images,
                     1.0f / static_cast<float>(end - start), slopes.data(), tally);
-      backward(geometry, filters, activations, slopes.data(), n_images, scratch, gradients);
+      backward(geometry, filters, activations, slopes.data(), scratch, gradients);
     }
     update(step, gradients.collect(geometry), size, filters.parameters.data(), moments, moments + size);
   }

@@ -164,8 +164,8 @@ struct Scratch {
   std::vector<int64_t> n_active;  // (F2), likewise
 };
 
-// Adds to the gradients, given those by the outputs in lanes, (C); `n_images` of the sixteen count.
+// Adds to the gradients, given those by the outputs in lanes, (C), 0 for images that do not count.
 void backward(const Geometry& geometry, const Filters& filters, const Activations& activations,
-              const float* output_slopes, int64_t n_images, Scratch& scratch, Gradients& gradients);
+              const float* output_slopes, Scratch& scratch, Gradients& gradients);
 
 }  // namespace pydyn

@@ -199,13 +199,20 @@ struct BackThroughImages {
 }  // namespace
 
 void backward(const Geometry& geometry, const Filters& filters, const Activations& activations,
-              const float* output_slopes, int64_t n_images, Scratch& scratch, Gradients& gradients) {
+              const float* output_slopes, Scratch& scratch, Gradients& gradients) {
   const TinyCNN& network = geometry.network;
   const float* parameters = filters.parameters.data();
   float* flat = gradients.flat.data();
+  std::array<bool, kLanes> matters{};
   for (int64_t output = 0; output < network.n_classes; ++output)
-    for (int64_t image = 0; image < n_images; ++image)
-      flat[network.dense_bias() + output] += output_slopes[output * kLanes + image];
+    for (int64_t image = 0; image < kLanes; ++image) {
+      const float slope = output_slopes[output * kLanes + image];
+      flat[network.dense_bias() + output] += slope;
+      matters[image] |= slope != 0;
+    }
+  // Of images without a gradient there are many: all of a training that is stuck, most of one that has learnt by
+  // clipped losses.
+  if (std::none_of(matters.begin(), matters.end(), [](bool it) { return it; })) return;
 
   lanes_to_rows(activations.features.data(), geometry.features, scratch.rows.data(), geometry.features);
   if (geometry.deep) {
@@ -214,7 +221,12 @@ void backward(const Geometry& geometry, const Filters& filters, const Activation
   } else {
     run_widest<BackToLanes>(geometry, parameters, output_slopes, scratch.first_slopes.data());
   }
-  for (int64_t image = 0; image < n_images; ++image) {
+  for (int64_t image = 0; image < kLanes; ++image) {
+    float* map_slopes = scratch.map_slopes.data() + image * geometry.map_row;
+    if (!matters[image]) {
+      if (geometry.deep) std::fill_n(map_slopes, geometry.map_size, 0.0f);
+      continue;
+    }
     run_widest<BackThroughDense>(geometry, parameters, output_slopes + image,
                                  scratch.rows.data() + image * geometry.features, flat + network.dense(),
                                  scratch.slopes.data());
@@ -222,20 +234,15 @@ void backward(const Geometry& geometry, const Filters& filters, const Activation
     const auto back = [&](auto kernel) {
       run_widest<decltype(kernel)>(
           geometry, filters.back.data(), scratch.slopes.data(), scratch.winners.data() + image * geometry.features,
-          scratch.maps.data() + image * geometry.map_row, scratch.map_slopes.data() + image * geometry.map_row,
-          gradients.filters.data(), flat + network.bias(1), scratch.places.data(), scratch.heights.data(),
-          scratch.n_active.data());
+          scratch.maps.data() + image * geometry.map_row, map_slopes, gradients.filters.data(), flat + network.bias(1),
+          scratch.places.data(), scratch.heights.data(), scratch.n_active.data());
     };
     geometry.width == 4   ? back(BackThroughMaps<4>{})
     : geometry.width == 8 ? back(BackThroughMaps<8>{})
                           : back(BackThroughMaps<16>{});
   }
-  if (geometry.deep) {
-    // What an earlier batch left for images that do not count.
-    for (int64_t image = n_images; image < kLanes; ++image)
-      std::memset(scratch.map_slopes.data() + image * geometry.map_row, 0, geometry.map_row * sizeof(float));
+  if (geometry.deep)
     rows_to_lanes(scratch.map_slopes.data(), geometry.map_row, geometry.map_size, scratch.first_slopes.data());
-  }
   run_widest<BackThroughImages>(geometry, activations.images.data(), scratch.first_slopes.data(),
                                 activations.first_winners.data(), gradients.first.data());
 }

@@ -75,10 +75,12 @@ def first_gradient(trained):
     return trained.moments[:, 0].double() / 0.1
 
 
-def true_gradient(architecture, images, parameters, index):
+def true_gradient(architecture, images, parameters, index, clipped=False):
     """Loss and gradient of one batch by autograd in float64."""
     network = architecture.module(parameters.double())
-    loss = cross_entropy(network(images.take(index).normalised().double()), images.labels[index])
+    outputs = network(images.take(index).normalised().double())
+    losses = cross_entropy(outputs, images.labels[index], reduction="none")
+    loss = (losses.clamp(2.0**-23, -np.log(1e-7)) if clipped else losses).mean()
     loss.backward()
     return loss.detach(), torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
 
@@ -89,7 +91,10 @@ def relative(ours, truth):
 
 @st.composite
 def exact_cases(draw):
-    """Networks whose convolutions are exact in float32, so that both precisions agree on every winner, ties included."""
+    """Networks whose convolutions are exact in float32, so that both precisions agree on every winner, ties included.
+
+    With large dense weights, many images' losses lie where clipped ones have no gradient.
+    """
     filters = draw(st.lists(st.integers(1, 20), min_size=1, max_size=2))
     architecture = TinyCNN(
         tuple(filters),
@@ -104,23 +109,26 @@ def exact_cases(draw):
         if name.startswith("conv"):
             parts[name] = torch.from_numpy(generator.integers(-8, 9, shape) / 8).float()
         else:
-            parts[name] = torch.from_numpy(generator.normal(0, 0.05 / architecture.n_features**0.5, shape)).float()
+            deviation = draw(st.sampled_from([0.05, 2.0])) / architecture.n_features**0.5
+            parts[name] = torch.from_numpy(generator.normal(0, deviation, shape)).float()
     images = random_images(architecture, 40, seed, mean=0.0, std=1 / 255, levels=8)
     return architecture, architecture.join(parts), images, draw(st.integers(1, 40))
 
 
 @needs_extension
 @settings(deadline=None, max_examples=40)
-@given(exact_cases())
-def test_gradient_is_that_of_autograd(case):
+@given(exact_cases(), st.booleans())
+def test_gradient_is_that_of_autograd(case, clipped):
     architecture, parameters, images, batch = case
     order = orders(1, len(images), batch)
-    trained = Trained(architecture, images, parameters[None], order, batch_size=batch)
-    loss, truth = true_gradient(architecture, images, parameters, order[0])
-    assert trained.loss.item() / batch == pytest.approx(loss.item(), rel=2e-6)
+    trained = Trained(architecture, images, parameters[None], order, batch_size=batch, clipped=clipped)
+    loss, truth = true_gradient(architecture, images, parameters, order[0], clipped)
+    assert trained.loss.item() / batch == pytest.approx(loss.item(), rel=1e-5, abs=1e-6)
     ours = architecture.split(first_gradient(trained)[0])
+    # Outputs of some hundreds are rounded to a hundred thousandth, and their gradients may all but cancel.
+    limit = 1e-5 if architecture.split(parameters)["dense.weight"].abs().max() < 0.1 else 2e-4
     for name, part in architecture.split(truth).items():
-        assert relative(ours[name], part) < 1e-5, name
+        assert (ours[name] - part).norm() <= 1e-12 + limit * max(part.norm(), 0.01 * truth.norm()), name
 
 
 @needs_extension
