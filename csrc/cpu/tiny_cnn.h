@@ -6,8 +6,8 @@
 // each image: the second layer's gradients visit just those.
 //
 // Every sum is taken in one fixed order, whatever else is trained beside: a network's numbers depend on the generation
-// of the processor (clones.h) alone. The second convolution first adds up a filter's nine products with one map, then
-// the maps in their order, so that leaving out a map gives, to the last bit, what a network without it gives.
+// of the processor (clones.h) alone. The second convolution adds up one map after the other, and the dense layer one
+// filter after the other, so that leaving one out gives, to the last bit, what a network without it gives.
 
 #pragma once
 
@@ -21,7 +21,7 @@
 namespace pydyn {
 
 constexpr int64_t kTaps = 9;
-// Of a filter whose rows are transformed: see tiny_cnn_forward.cpp.
+// Of a filter whose rows are transformed: see tiny_cnn_window.h.
 constexpr int64_t kPackedTaps = 12;
 // Sums of a window's convolution, likewise.
 constexpr int64_t kSums = 8;
