@@ -208,7 +208,8 @@ def cases() -> dict[str, tuple[bool, Callable[[str, int, int], Row]]]:
             filters == (4, 4),
             lambda case, threads, rounds, k=n_networks, f=filters: population_row(case, k, f, threads, rounds),
         )
-        found[f"ablate {name}"] = (
+    for filters in ((2, 2), (4, 4), (16, 16)):
+        found[f"ablate {'-'.join(map(str, filters))}"] = (
             filters == (16, 16),
             lambda case, threads, rounds, f=filters: ablation_row(case, f, threads, rounds),
         )

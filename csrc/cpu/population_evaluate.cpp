@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <mutex>
 #include <tuple>
 #include <vector>
 
@@ -103,23 +102,28 @@ std::tuple<at::Tensor, at::Tensor> population_evaluate_cpu(const at::Tensor& ima
   at::Tensor active = at::zeros({members, units}, images.options().dtype(at::kBool));
   auto* prediction = predictions.mutable_data_ptr<uint8_t>();
   auto* active_data = active.mutable_data_ptr<bool>();
-  std::mutex merging;
-  take_turns(all_images.turns(), [&](int64_t turn) {
-    Activations activations(geometry);
-    std::vector<uint8_t> positive(members * units);
-    all_images.visit(geometry, turn, activations, [&](int64_t first, int64_t count) {
+  struct Worker {
+    Activations activations;
+    std::vector<uint8_t> positive;
+  };
+  const auto evaluate = [&](Worker& worker, int64_t turn) {
+    all_images.visit(geometry, turn, worker.activations, [&](int64_t first, int64_t count) {
       for (int64_t member = 0; member < members; ++member) {
-        forward(geometry, *packed[member], false, activations);
+        forward(geometry, *packed[member], false, worker.activations);
         int32_t classes[kLanes];
-        predict(network, activations.outputs.data(), classes);
+        predict(network, worker.activations.outputs.data(), classes);
         for (int64_t lane = 0; lane < count; ++lane)
           prediction[member * all_images.count + first + lane] = static_cast<uint8_t>(classes[lane]);
-        note_active(geometry, activations, positive.data() + member * units);
+        note_active(geometry, worker.activations, worker.positive.data() + member * units);
       }
     });
-    const std::lock_guard<std::mutex> lock(merging);
-    for (int64_t i = 0; i < members * units; ++i) active_data[i] = active_data[i] || positive[i];
-  });
+  };
+  take_turns(
+      all_images.turns(), [&] { return Worker{Activations(geometry), std::vector<uint8_t>(members * units)}; },
+      evaluate,
+      [&](const Worker& worker) {
+        for (int64_t i = 0; i < members * units; ++i) active_data[i] = active_data[i] || worker.positive[i];
+      });
   return {predictions, active};
 }
 
@@ -136,22 +140,27 @@ at::Tensor ablate_filters_cpu(const at::Tensor& images, const at::Tensor& labels
   const auto packed = pack_member(geometry, parameters.const_data_ptr<float>());
   at::Tensor correct = at::zeros({1 + network.filters[0] + network.filters[1]}, labels.options());
   auto* correct_data = correct.mutable_data_ptr<int64_t>();
-  std::mutex merging;
-  take_turns(all_images.turns(), [&](int64_t turn) {
-    Activations activations(geometry);
-    Ablation ablation(geometry);
-    std::vector<int64_t> hits(ablation.count());
-    all_images.visit(geometry, turn, activations, [&](int64_t first, int64_t count) {
-      ablation.run(geometry, *packed, activations);
-      for (int64_t candidate = 0; candidate < ablation.count(); ++candidate) {
+  struct Worker {
+    Activations activations;
+    Ablation ablation;
+    std::vector<int64_t> hits;
+  };
+  const auto ablate = [&](Worker& worker, int64_t turn) {
+    all_images.visit(geometry, turn, worker.activations, [&](int64_t first, int64_t count) {
+      worker.ablation.run(geometry, *packed, worker.activations);
+      for (int64_t candidate = 0; candidate < worker.ablation.count(); ++candidate) {
         int32_t classes[kLanes];
-        predict(network, ablation.outputs(candidate), classes);
-        for (int64_t lane = 0; lane < count; ++lane) hits[candidate] += classes[lane] == label[first + lane];
+        predict(network, worker.ablation.outputs(candidate), classes);
+        for (int64_t lane = 0; lane < count; ++lane) worker.hits[candidate] += classes[lane] == label[first + lane];
       }
     });
-    const std::lock_guard<std::mutex> lock(merging);
-    for (int64_t i = 0; i < ablation.count(); ++i) correct_data[i] += hits[i];
-  });
+  };
+  take_turns(
+      all_images.turns(),
+      [&] { return Worker{Activations(geometry), Ablation(geometry), std::vector<int64_t>(correct.numel())}; }, ablate,
+      [&](const Worker& worker) {
+        for (int64_t i = 0; i < correct.numel(); ++i) correct_data[i] += worker.hits[i];
+      });
   return correct;
 }
 

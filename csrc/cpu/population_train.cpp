@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <tuple>
 
 #include "clones.h"
@@ -51,45 +52,60 @@ struct Data {
   bool clipped;
 };
 
-// One member's epoch: over `order`, in batches.
-Tally train_member(const Geometry& geometry, const Data& data, const int64_t* order, int64_t n_ordered, Step step,
-                   float* parameters, float* moments) {
-  const FlushDenormals flushed;
-  const TinyCNN& network = geometry.network;
-  const int64_t size = network.n_parameters(), pixels = network.height * network.width;
-  Activations activations(geometry);
-  Scratch scratch(geometry);
-  Gradients gradients(geometry);
-  Buffer slopes(network.n_classes * kLanes);
-  // With a copy of the parameters, which vectors may read beyond.
-  Filters filters(geometry);
-  std::copy_n(parameters, size, filters.parameters.data());
-  Tally tally;
-  for (int64_t start = 0; start < n_ordered; start += data.batch_size, ++step.number) {
-    const int64_t end = std::min(start + data.batch_size, n_ordered);
-    gradients.clear();
-    filters.pack(geometry, true);
-    for (int64_t next = start; next < end; next += kLanes) {
-      const int64_t n_images = std::min(end - next, kLanes);
-      std::array<const uint8_t*, kLanes> images;
-      alignas(64) int32_t labels[kLanes];
-      for (int64_t lane = 0; lane < kLanes; ++lane) {
-        // Lanes without an image of their own show the first one's and count nowhere.
-        const int64_t index = order[next + (lane < n_images ? lane : 0)];
-        images[lane] = data.images + index * pixels;
-        labels[lane] = static_cast<int32_t>(data.labels[index]);
-      }
-      load_images(geometry, images, activations);
-      forward(geometry, filters, true, activations);
-      cross_entropy(network, data.clipped, activations.outputs.data(), labels, n_images,
-                    1.0f / static_cast<float>(end - start), slopes.data(), tally);
-      backward(geometry, filters, activations, slopes.data(), scratch, gradients);
+// What a thread needs to train one member after the other.
+struct Trainer {
+  explicit Trainer(const Geometry& its_geometry)
+      : geometry(its_geometry),
+        activations(geometry),
+        scratch(geometry),
+        gradients(geometry),
+        filters(geometry),
+        slopes(geometry.network.n_classes * kLanes) {}
+
+  // One member's epoch: over `order`, in batches.
+  Tally train(const Data& data, const int64_t* order, int64_t n_ordered, Step step, float* parameters, float* moments) {
+    const FlushDenormals flushed;
+    const int64_t size = geometry.network.n_parameters();
+    // A copy, which vectors may read beyond.
+    std::copy_n(parameters, size, filters.parameters.data());
+    Tally tally;
+    for (int64_t start = 0; start < n_ordered; start += data.batch_size, ++step.number) {
+      const int64_t end = std::min(start + data.batch_size, n_ordered);
+      gradients.clear();
+      filters.pack(geometry, true);
+      for (int64_t next = start; next < end; next += kLanes)
+        add_gradients(data, order + next, std::min(end - next, kLanes), 1.0f / static_cast<float>(end - start), tally);
+      update(step, gradients.collect(geometry), size, filters.parameters.data(), moments, moments + size);
     }
-    update(step, gradients.collect(geometry), size, filters.parameters.data(), moments, moments + size);
+    std::copy_n(filters.parameters.data(), size, parameters);
+    return tally;
   }
-  std::copy_n(filters.parameters.data(), size, parameters);
-  return tally;
-}
+
+ private:
+  // Of up to sixteen images, whose losses weigh `share` each.
+  void add_gradients(const Data& data, const int64_t* order, int64_t n_images, float share, Tally& tally) {
+    const TinyCNN& network = geometry.network;
+    std::array<const uint8_t*, kLanes> images;
+    alignas(64) int32_t labels[kLanes];
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      // Lanes without an image of their own show the first one's and count nowhere.
+      const int64_t index = order[lane < n_images ? lane : 0];
+      images[lane] = data.images + index * network.height * network.width;
+      labels[lane] = static_cast<int32_t>(data.labels[index]);
+    }
+    load_images(geometry, images, activations);
+    forward(geometry, filters, true, activations);
+    cross_entropy(network, data.clipped, activations.outputs.data(), labels, n_images, share, slopes.data(), tally);
+    backward(geometry, filters, activations, slopes.data(), scratch, gradients);
+  }
+
+  const Geometry& geometry;
+  Activations activations;
+  Scratch scratch;
+  Gradients gradients;
+  Filters filters;
+  Buffer slopes;
+};
 
 std::tuple<at::Tensor, at::Tensor> population_epoch_cpu(const at::Tensor& images, const at::Tensor& labels,
                                                         const at::Tensor& order, at::Tensor& parameters,
@@ -116,13 +132,14 @@ std::tuple<at::Tensor, at::Tensor> population_epoch_cpu(const at::Tensor& images
   float* moment_data = moments.mutable_data_ptr<float>();
   auto* loss_data = loss.mutable_data_ptr<double>();
   auto* correct_data = correct.mutable_data_ptr<int64_t>();
-  take_turns(members, [&](int64_t member) {
-    const Tally tally = train_member(geometry, data, order_data + member * n_ordered, n_ordered,
-                                     {static_cast<Optimiser>(optimiser[member]), learning_rate[member], step + 1},
-                                     parameter_data + member * size, moment_data + member * kMoments * size);
+  const auto train = [&](const std::unique_ptr<Trainer>& trainer, int64_t member) {
+    const Tally tally = trainer->train(data, order_data + member * n_ordered, n_ordered,
+                                       {static_cast<Optimiser>(optimiser[member]), learning_rate[member], step + 1},
+                                       parameter_data + member * size, moment_data + member * kMoments * size);
     loss_data[member] = tally.loss;
     correct_data[member] = tally.n_correct;
-  });
+  };
+  take_turns(members, [&] { return std::make_unique<Trainer>(geometry); }, train, [](const auto&) {});
   return {loss, correct};
 }
 

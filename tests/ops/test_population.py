@@ -215,6 +215,17 @@ def test_a_member_is_the_same_alone_and_on_any_number_of_threads(filters):
         torch.set_num_threads(before)
 
 
+@needs_extension
+@pytest.mark.parametrize("filters", [(3, 5), (6,)])
+def test_a_diverged_member_leaves_nothing_behind(filters):
+    architecture = TinyCNN(filters, (9, 11))
+    images, parameters, order = random_images(architecture, 70), drawn(architecture, 3), orders(3, 70)
+    alone = Trained(architecture, images, parameters[2:], order[2:])
+    parameters[:2] = torch.nan
+    together = Trained(architecture, images, parameters, order)
+    assert torch.equal(alone.parameters[0], together.parameters[2])
+
+
 def test_reference_trains_a_member_alike_alone():
     architecture = TinyCNN((4, 4), (12, 12))
     images, parameters, order = random_images(architecture, 48), drawn(architecture, 6), orders(6, 48)
