@@ -103,9 +103,9 @@ def compare(
     return rows
 
 
-def table(rows: Iterable[Row]) -> str:
-    """The rows as aligned text."""
-    lines = [f"{'case':26} {'rival':12} {'ours':>11} {'rival':>11} {'ratio':>7} {'of a copy':>10}"]
+def table(rows: Iterable[Row], limit: str = "of a copy") -> str:
+    """The rows as aligned text; `limit` is what their fractions are of."""
+    lines = [f"{'case':26} {'rival':12} {'ours':>11} {'rival':>11} {'ratio':>7} {limit:>10}"]
     for row in rows:
         fraction = "" if row.limit_fraction is None else f"{row.limit_fraction:.0%}"
         lines.append(

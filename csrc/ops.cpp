@@ -37,6 +37,20 @@ TORCH_LIBRARY(pydyn, library) {
       "Tensor variance, Tensor? rates) -> (Tensor units_gradient, Tensor weight_gradient, Tensor bias_gradient)",
       {at::Tag::pt2_compliant_tag});
   library.def("relu_max_pool(Tensor images) -> (Tensor pooled, Tensor winner)", {at::Tag::pt2_compliant_tag});
+  library.def(
+      "population_epoch(Tensor images, Tensor labels, Tensor order, Tensor(a!) parameters, Tensor(b!) moments, "
+      "Tensor learning_rates, Tensor optimisers, int[] filters, int n_classes, bool output_relu, float mean, "
+      "float std, bool clipped, int step, int batch_size) -> (Tensor loss, Tensor correct)",
+      {at::Tag::pt2_compliant_tag});
+  library.def(
+      "population_evaluate(Tensor images, Tensor parameters, int[] filters, int n_classes, bool output_relu, float "
+      "mean, "
+      "float std) -> (Tensor predictions, Tensor active)",
+      {at::Tag::pt2_compliant_tag});
+  library.def(
+      "ablate_filters(Tensor images, Tensor labels, Tensor parameters, int[] filters, int n_classes, bool output_relu, "
+      "float mean, float std) -> Tensor",
+      {at::Tag::pt2_compliant_tag});
   library.def("relu_max_pool_backward(Tensor gradient, Tensor winner, SymInt height, SymInt width) -> Tensor",
               {at::Tag::pt2_compliant_tag});
 }

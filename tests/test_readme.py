@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from pydyn.ops import GreyImages
+
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -105,3 +107,13 @@ def test_the_example_of_the_heads_runs_as_it_stands():
     assert len(names["results"]) == 12
     assert names["best"].best.balanced_accuracy > 0.5
     assert names["logits"].shape == (2, 3)
+
+
+def test_the_example_of_populations_runs_as_it_stands():
+    (example,) = blocks("prune_greedily")
+    pixels = torch.randint(0, 256, (40, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = GreyImages(pixels, torch.arange(40) % 3)
+    names = {"train": images, "validation": images, "epochs": 2}
+    exec(example, names)
+    assert names["row"].validation_accuracy.shape == (20,)
+    assert names["pruning"].network.architecture.filters == (1, 1)

@@ -87,31 +87,60 @@ PYDYN_INLINE void transpose(const float* from, int64_t from_stride, float* to, i
   write(pick<2, 3, 6, 7>(ab_high, cd_high), to + 3 * to_stride);
 }
 
-// Sixteen bytes as integers.
-PYDYN_INLINE Integers<float> widen(const uint8_t* from) {
-  // Each lane of eight takes a byte of a word that all of them hold: compilers know no such direct way themselves.
-  const auto half = [](const uint8_t* bytes) __attribute__((always_inline)) {
+// Sixteen rows of sixteen bytes, rows and columns swapped.
+PYDYN_INLINE void transpose(Bytes (&rows)[kLanes]) {
+#pragma GCC unroll 4
+  for (int64_t round = 0; round < 4; ++round) {
+    Bytes next[kLanes];
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < kLanes / 2; ++i) {
+      const Bytes &first = rows[i], &second = rows[i + kLanes / 2];
+#if defined(__GNUC__) && !defined(__clang__)
+      next[2 * i] = __builtin_shuffle(first, second, Bytes{0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23});
+      next[2 * i + 1] =
+          __builtin_shuffle(first, second, Bytes{8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31});
+#else
+      next[2 * i] = __builtin_shufflevector(first, second, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      next[2 * i + 1] =
+          __builtin_shufflevector(first, second, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+#endif
+    }
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < kLanes; ++i) rows[i] = next[i];
+  }
+}
+
+// Bytes as integers.
+template <int64_t kCount = kLanes>
+PYDYN_INLINE Vector<int32_t, kCount> widen(const uint8_t* from) {
+  if constexpr (kCount < 8) {
+    return __builtin_convertvector(read<Vector<uint8_t, kCount>>(from), Vector<int32_t, kCount>);
+  } else if constexpr (kCount == 8) {
+    // Each lane takes a byte of a word that all of them hold: compilers know no such direct way themselves.
     uint64_t word;
-    std::memcpy(&word, bytes, sizeof(word));
+    std::memcpy(&word, from, sizeof(word));
     const auto words = bits_as<Vector<uint8_t, 32>>(word - Vector<uint64_t, 4>{});
     constexpr Vector<uint8_t, 32> kByte = {0,  0,  0,  0,  1,  1,  1,  1,  2,  2,  2,  2,  3,  3,  3,  3,
                                            20, 20, 20, 20, 21, 21, 21, 21, 22, 22, 22, 22, 23, 23, 23, 23};
     return bits_as<Vector<int32_t, 8>>(shuffle(words, kByte)) & 0xFF;
-  };
-  const auto low = half(from), high = half(from + 8);
+  } else {
+    const auto low = widen<8>(from), high = widen<8>(from + 8);
 #if __has_builtin(__builtin_shufflevector)
-  return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 #else
-  Integers<float> both;
-  std::memcpy(&both, &low, sizeof(low));
-  std::memcpy(reinterpret_cast<char*>(&both) + sizeof(low), &high, sizeof(high));
-  return both;
+    Integers<float> both;
+    std::memcpy(&both, &low, sizeof(low));
+    std::memcpy(reinterpret_cast<char*>(&both) + sizeof(low), &high, sizeof(high));
+    return both;
 #endif
+  }
 }
 
-template <typename Real>
-PYDYN_INLINE Reals<Real> all(Real value) {
-  return value - Reals<Real>{};
+template <int64_t kCount = kLanes, typename Real>
+PYDYN_INLINE Vector<Real, kCount> all(Real value) {
+  // As an integer: compilers bring a float from memory to each lane by an instruction of its own.
+  using Integer = std::conditional_t<sizeof(Real) == 8, int64_t, int32_t>;
+  return bits_as<Vector<Real, kCount>>(bits_as<Integer>(value) - Vector<Integer, kCount>{});
 }
 
 template <typename Real>

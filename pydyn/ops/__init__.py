@@ -6,16 +6,28 @@ from pydyn.ops.hidden import batch_norm_relu_dropout, batch_norm_relu_dropout_ba
 from pydyn.ops.images import gather_images
 from pydyn.ops.loss import AmbiguityCrossEntropy, AmbiguityTerms, ambiguity_cross_entropy
 from pydyn.ops.pool import ReLUMaxPool, relu_max_pool
+from pydyn.ops.population import (
+    OPTIMISERS,
+    GreyImages,
+    ablate_filters,
+    population_epoch,
+    population_evaluate,
+)
 
 __all__ = [
+    "OPTIMISERS",
     "AmbiguityCrossEntropy",
     "AmbiguityTerms",
+    "GreyImages",
     "ReLUMaxPool",
+    "ablate_filters",
     "adamw_",
     "ambiguity_cross_entropy",
     "batch_norm_relu_dropout",
     "batch_norm_relu_dropout_backward",
     "gather_images",
     "gather_rows",
+    "population_epoch",
+    "population_evaluate",
     "relu_max_pool",
 ]

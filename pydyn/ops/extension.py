@@ -14,6 +14,9 @@ _OPS = (
     "gather_images",
     "ambiguity_cross_entropy",
     "relu_max_pool",
+    "population_epoch",
+    "population_evaluate",
+    "ablate_filters",
     "adamw_",
     "batch_norm_relu_dropout",
 )

@@ -6,16 +6,28 @@ from pydyn.ops.reference.hidden import batch_norm_relu_dropout, batch_norm_relu_
 from pydyn.ops.reference.images import gather_images, philox
 from pydyn.ops.reference.loss import ambiguity_cross_entropy
 from pydyn.ops.reference.pool import NONE, relu_max_pool, relu_max_pool_backward
+from pydyn.ops.reference.population import (
+    OPTIMISERS,
+    ablate_filters,
+    normalise,
+    population_epoch,
+    population_evaluate,
+)
 
 __all__ = [
     "NONE",
+    "OPTIMISERS",
+    "ablate_filters",
     "adamw_",
     "ambiguity_cross_entropy",
     "batch_norm_relu_dropout",
     "batch_norm_relu_dropout_backward",
     "gather_images",
     "gather_rows",
+    "normalise",
     "philox",
+    "population_epoch",
+    "population_evaluate",
     "relu_max_pool",
     "relu_max_pool_backward",
 ]
