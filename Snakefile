@@ -13,6 +13,8 @@ include: "workflow/rules/dynamic.smk"
 include: "workflow/rules/frugal_inputs.smk"
 include: "workflow/rules/frugal.smk"
 include: "workflow/rules/architectures.smk"
+include: "workflow/rules/shapes_inputs.smk"
+include: "workflow/rules/shapes.smk"
 include: "workflow/rules/report.smk"
 
 

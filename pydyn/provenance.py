@@ -33,6 +33,16 @@ def fine_tuning_digest() -> str:
     return code_digest("pydyn.training.fine_tuning_runs")
 
 
+def populations_digest() -> str:
+    """Digest of the code that populations of tiny networks depend on."""
+    return code_digest("pydyn.training.population_runs")
+
+
+def analyses_digest() -> str:
+    """Digest of the code that analyses of tiny networks depend on, the networks apart."""
+    return code_digest("pydyn.training.analysis_runs")
+
+
 @lru_cache
 def code_digest(*modules: str) -> str:
     """Digest of modules of this package and of all that they import from it, directly or not.

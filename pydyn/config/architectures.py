@@ -37,3 +37,7 @@ class ArchitecturesStudy(Section):
     """Null: not run."""
     strategies: list[AnyStrategy] = [Dynamic(alpha=0.5, beta=0.7, gamma=0.97)]  # noqa: RUF012
     """With which experiments 1, 2 and 4 are run again."""
+
+    def named_datasets(self) -> list[tuple[str, str]]:
+        """Keys and names of the data sets that the section asks for."""
+        return [("dataset", self.dataset)]

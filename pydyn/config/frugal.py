@@ -97,3 +97,7 @@ class FrugalStudy(Section):
         if twice := sorted({label for label in labels if labels.count(label) > 1}):
             raise ValueError(f"backbones: {', '.join(twice)} is listed more than once, or two files share that name")
         return self
+
+    def named_datasets(self) -> list[tuple[str, str]]:
+        """Keys and names of the data sets that the section asks for."""
+        return [("datasets", name) for name in self.datasets]

@@ -14,6 +14,7 @@ from pydyn.config.architectures import ArchitecturesStudy
 from pydyn.config.base import Count, Listed, Section
 from pydyn.config.datasets import AnyDataset
 from pydyn.config.frugal import FrugalStudy
+from pydyn.config.shapes import ShapesStudy
 from pydyn.config.studies import DynamicStudy
 from pydyn.errors import ConfigError
 
@@ -24,7 +25,7 @@ NAME_RULE = "data sets have letters, digits, '.', '_' and '-', folders of result
 class Config(Section):
     """Everything a workflow needs to know. Keys at the top level may also be given by `--config key=value`."""
 
-    studies: Listed[Literal["dynamic", "frugal", "architectures"]]
+    studies: Listed[Literal["dynamic", "frugal", "architectures", "shapes"]]
     """Which sections below to run."""
     results: Annotated[str, StringConstraints(pattern=r"^[^{}\x00-\x1f]*[^{}\x00-\x20][^{}\x00-\x1f]*$")] = "results"
     """Where everything is written, relative to the working directory."""
@@ -39,6 +40,7 @@ class Config(Section):
     dynamic: DynamicStudy | None = None
     frugal: FrugalStudy | None = None
     architectures: ArchitecturesStudy | None = None
+    shapes: ShapesStudy | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -46,8 +48,7 @@ class Config(Section):
             section = getattr(self, study)
             if section is None:
                 raise ValueError(f"studies names {study!r}, but there is no section `{study}`: add it")
-            key = "datasets" if hasattr(section, "datasets") else "dataset"
-            for name in section.datasets if key == "datasets" else [section.dataset]:
+            for key, name in section.named_datasets():
                 if name not in self.datasets:
                     known = ", ".join(self.datasets) or "none"
                     raise ValueError(f"{study}.{key} = {name!r} is not declared, allowed are: {known}")

@@ -88,3 +88,7 @@ class DynamicStudy(Section):
     comparison: Comparison | None = None
     robustness: Robustness | None = None
     augmentation: Augmentation | None = None
+
+    def named_datasets(self) -> list[tuple[str, str]]:
+        """Keys and names of the data sets that the section asks for."""
+        return [("dataset", self.dataset)]

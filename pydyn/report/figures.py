@@ -84,6 +84,8 @@ class Panel:
     texts: Sequence[Sequence[str]]
     scale: str
     """Panels with one scale share their colours' range."""
+    limits: tuple[float, float] | None = None
+    """That range, where it is known beforehand; else what the values span."""
 
 
 @contextmanager
@@ -116,7 +118,12 @@ def heat_maps(panels: Sequence[Panel], columns: Sequence[str], labels: tuple[str
     figure = Figure(figsize=(PAGE_WIDTH, height))
     axes = np.atleast_1d(figure.subplots(len(panels), sharex=True, height_ratios=heights))
     for axis, panel in zip(axes, panels, strict=True):
-        _heat_map(axis, panel, _range_of([p.values for p in panels if p.scale == panel.scale]))
+        norm = (
+            Normalize(*panel.limits)
+            if panel.limits
+            else _range_of([p.values for p in panels if p.scale == panel.scale])
+        )
+        _heat_map(axis, panel, norm)
         axis.set_yticks(np.arange(len(panel.rows)) + 0.5, panel.rows)
         axis.set_ylabel(labels[0], rotation=0, ha="right", va="center")
     axes[-1].set_xticks(np.arange(len(columns)) + 0.5, columns)

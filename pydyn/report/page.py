@@ -15,6 +15,7 @@ from pydyn.report.figures import Drawing
 from pydyn.report.frugal import study as frugal
 from pydyn.report.runs import StudyPage
 from pydyn.report.sections import data_section, provenance_section, runs_section
+from pydyn.report.shapes import study as shapes
 from pydyn.report.tables import Table
 
 # What each study puts on the page: it reads its results and says what came out. A new study is a line here.
@@ -22,6 +23,7 @@ PAGES: dict[str, Callable[[Config, Path], StudyPage]] = {
     "dynamic": dynamic.page,
     "frugal": frugal.page,
     "architectures": architectures.page,
+    "shapes": shapes.page,
 }
 
 

@@ -1,10 +1,10 @@
 """The figures that the sources of the studies published, as they stand in `reference/*.csv`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -153,3 +153,24 @@ def architectures_grid() -> dict[tuple[float, int, int], Outcome]:
         (float(row.learning_rate), int(row.batch_size), int(row.epochs)): Outcome(row.accuracy_percent, row.loss)
         for row in rows[rows.experiment == 3].itertuples()
     }
+
+
+def shapes_set(declaration: Mapping[str, Any]) -> str | None:
+    """Which of the thesis's data sets a declaration of generated figures is: 1.2, 1.3 or 2.1; None for others."""
+    size = tuple(declaration.get("size", ()))
+    if declaration.get("source") != "shapes" or any(declaration.get(name) for name in ("shear", "shift", "noise")):
+        return None
+    if declaration.get("aspect") != 1:
+        return None
+    known = {((0.1, 0.9), False): "1.2", ((0.3, 0.9), False): "1.3", ((0.7, 0.7), True): "2.1"}
+    return known.get((size, bool(declaration.get("rotate"))))
+
+
+def shapes_trainings(dataset: str, filters: str, epochs: int) -> list[float]:
+    """Validation accuracies, in 0..1, of the thesis's trainings of a combination, as `16-4`; of one layer too, as `16`."""
+    first, _, second = filters.partition("-")
+    rows = _read("shapes_trainings.csv" if second else "shapes_one_layer.csv")
+    chosen = rows[(rows.dataset.astype(str) == dataset) & (rows.filters1 == int(first)) & (rows.epochs == epochs)]
+    if second:
+        chosen = chosen[chosen.filters2 == int(second)]
+    return [float(value) for value in chosen.validation_accuracy]

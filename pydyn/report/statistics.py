@@ -63,3 +63,15 @@ def sampling_half_width(share: float, n_images: int) -> float:
     """Half-width of the 95 % normal interval of a share of `n_images` independent images (binomial), in 0..1."""
     quantile = float(stats.norm.ppf((1 + LEVEL) / 2))
     return quantile * math.sqrt(share * (1 - share) / n_images)
+
+
+def share_interval(count: int, n: int) -> tuple[float, float]:
+    """Both ends of Wilson's 95 % interval of a share, in 0..1, of `count` of `n` independent trials."""
+    found = stats.binomtest(count, n).proportion_ci(LEVEL, "wilson")
+    return float(found.low), float(found.high)
+
+
+def shares_differ(count: int, n: int, other_count: int, other_n: int) -> float:
+    """Fisher's exact test, two-sided: the probability of counts as far apart as these, or farther, if the shares are one."""
+    table = [[count, n - count], [other_count, other_n - other_count]]
+    return float(stats.fisher_exact(table).pvalue)

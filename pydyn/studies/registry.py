@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydyn.config.main import Config
 from pydyn.errors import ConfigError
-from pydyn.studies import architectures, dynamic, frugal
+from pydyn.studies import architectures, dynamic, frugal, shapes
 from pydyn.studies.chunks import Chunk, pool_size
 from pydyn.studies.run import AnyRun, Run
 
@@ -23,6 +23,7 @@ STUDIES: dict[str, Study] = {
     "dynamic": Study(dynamic.datasets, dynamic.experiments, dynamic.chunks),
     "frugal": Study(frugal.datasets, frugal.experiments, frugal.chunks),
     "architectures": Study(architectures.datasets, architectures.experiments, architectures.chunks),
+    "shapes": Study(shapes.datasets, shapes.experiments, shapes.chunks),
 }
 
 

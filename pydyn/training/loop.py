@@ -20,11 +20,12 @@ from pydyn.seeding import derive_seed, numpy_generator, own_draws, torch_generat
 from pydyn.selection.strategy import Outcome
 from pydyn.studies.run import Run
 from pydyn.training.checkpoint import load_checkpoint, save_checkpoint, tensors_to_arrays
-from pydyn.training.dead_units import DeadUnits, dead_units, watch_units
+from pydyn.training.dead_units import dead_units, watch_units
 from pydyn.training.fusion import fuse
 from pydyn.training.history import Epoch, History, to_values
 from pydyn.training.protocol import Parts
 from pydyn.training.stopping import Stop
+from pydyn.training.summary import DeadUnits
 
 # Pixels evaluated at once: 512 images of CIFAR's size. A constant, because the size of a batch can change the last bits.
 EVALUATION_PIXELS = 512 * 32 * 32

@@ -14,9 +14,8 @@ from pydyn.data.store import StoreWriter
 from pydyn.report.results import read_facts
 from pydyn.studies.registry import runs
 from pydyn.studies.run import Run
-from pydyn.training.dead_units import DeadUnits
 from pydyn.training.history import Epoch, History
-from pydyn.training.summary import Accuracy, Seconds, Summary, write_summary
+from pydyn.training.summary import Accuracy, DeadUnits, Seconds, Summary, write_summary
 
 CLASSES = ["ellipse", "rectangle", "triangle"]
 TRIALS = [

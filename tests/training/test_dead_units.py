@@ -8,9 +8,9 @@ from pydyn.config.datasets import ShapesDataset
 from pydyn.data.prepare import prepare
 from pydyn.ops import ReLUMaxPool
 from pydyn.selection.controls import Full
-from pydyn.training.dead_units import DeadUnits, dead_units, watch_units
+from pydyn.training.dead_units import dead_units, watch_units
 from pydyn.training.execute import execute
-from pydyn.training.summary import read_summary
+from pydyn.training.summary import DeadUnits, read_summary
 
 
 def test_units_that_never_rise_above_zero_are_counted():

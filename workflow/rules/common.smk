@@ -10,9 +10,11 @@ from pydyn.errors import PydynError
 from pydyn.files import write_text
 from pydyn.plan import forget_false_marks, make_plan
 from pydyn.provenance import (
+    analyses_digest,
     code_digest,
     fine_tuning_digest,
     heads_digest,
+    populations_digest,
     training_digest,
 )
 from pydyn.workflow import has_gpu, hold_folder, use_own_tools

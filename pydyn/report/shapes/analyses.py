@@ -1,0 +1,211 @@
+"""Which filters of a network matter: pruning in the thesis's form, contradictions, interactions, similarity, failures."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from pydyn.report.shapes.read import Analysed
+from pydyn.report.tables import NONE, Cell, Table, label, listing, missing, number
+
+# Steps beside one another on an A4 page.
+STEPS_WIDE = 9
+# Rows shown of lists that may be long; their CSV files hold all.
+MOST_SHOWN = 12
+
+
+def pruning_tables(one: Analysed) -> Iterator[Table]:
+    """The thesis's tables: a row for each filter, a column for each step, `-` for what is gone; parts of a page's width."""
+    steps = one.summary.steps
+    for start in range(0, len(steps), STEPS_WIDE):
+        part = steps[start : start + STEPS_WIDE]
+        records = [
+            {
+                "filter": filter,
+                **{f"step_{number_}": step.without.get(filter) for number_, step in enumerate(part, start + 1)},
+            }
+            for filter in one.summary.filters
+        ]
+        columns: dict[str, Callable[[Any], Cell]] = {"without": lambda row: label(row.filter)}
+        for number_, step in enumerate(part, start + 1):
+            columns[f"step {number_}"] = partial(_pruned, f"step_{number_}", step.removed)
+        before = ", ".join(f"{100 * step.accuracy:.2f}" for step in part)
+        first = (
+            f"{one.name}: accuracy in percent on all {number(one.summary.n_images)} images without each filter that "
+            "remains; the filter "
+            "whose row says “goes” is removed at that step, and the network is smaller from then on."
+            if start == 0
+            else f"{one.name}, continued."
+        )
+        caption = f"{first} Accuracy before these steps: {before} %."
+        name = f"shapes-pruning-{one.file}-{start // STEPS_WIDE + 1}"
+        yield listing(name, caption, pd.DataFrame(records), columns, folded=start > 0)
+
+
+def _pruned(column: str, removed: list[str], row: Any) -> Cell:
+    value = getattr(row, column)
+    if pd.isna(value):
+        return missing("-")
+    return Cell(f"{100 * value:.2f}", "goes" if row.filter in removed else "")
+
+
+def contradictions_table(one: Analysed) -> Table | None:
+    """Filters without which accuracy rises."""
+    found = one.summary.contradictions
+    if not found:
+        return None
+    records = [
+        {
+            "step": c.step,
+            "filter": c.filter,
+            "accuracy": c.accuracy,
+            "without": c.without,
+            "gain": c.without - c.accuracy,
+        }
+        for c in found
+    ]
+    columns = {
+        "step": lambda row: Cell(number(row.step)),
+        "filter": lambda row: label(row.filter),
+        "accuracy, %": lambda row: Cell(number(100 * row.accuracy, 2)),
+        "without it, %": lambda row: Cell(number(100 * row.without, 2)),
+        "points": lambda row: Cell(number(100 * row.gain, 2, sign=True)),
+    }
+    caption = f"{one.name}: contradictions, filters whose removal raises accuracy, strongest first."
+    return _shortened(f"shapes-contradictions-{one.file}", caption, records, columns)
+
+
+def interactions_table(one: Analysed) -> Table | None:
+    """Filters whose effect changes when others go."""
+    found = one.summary.interactions
+    if not found:
+        return None
+    records = [
+        {
+            "step": i.step,
+            "filter": i.filter,
+            "removed": ", ".join(i.removed),
+            "before": i.before,
+            "after": i.after,
+            "change": i.after - i.before,
+        }
+        for i in found
+    ]
+    columns = {
+        "step": lambda row: Cell(number(row.step)),
+        "filter": lambda row: label(row.filter),
+        "when this goes": lambda row: label(row.removed),
+        "effect before": lambda row: Cell(number(100 * row.before, 2, sign=True)),
+        "after": lambda row: Cell(number(100 * row.after, 2, sign=True)),
+        "change": lambda row: Cell(number(100 * row.change, 2, sign=True)),
+    }
+    caption = (
+        f"{one.name}: interactions on the way, strongest first. A filter's effect is the accuracy, in points, that is "
+        "lost without it; a "
+        f"change is listed from {100 * one.summary.run.interaction_above:g} points on."
+    )
+    return _shortened(f"shapes-interactions-{one.file}", caption, records, columns)
+
+
+def alike_table(one: Analysed) -> Table | None:
+    """Pairs of similar filters."""
+    found = one.summary.alike
+    if not found:
+        return None
+    records = [
+        {
+            "layer": pair.layer,
+            "first": pair.first,
+            "second": pair.second,
+            "kernel_percent": pair.kernel_percent,
+            "activation_percent": pair.activation_percent,
+        }
+        for pair in found
+    ]
+    columns = {
+        "pair": lambda row: label(f"{row.first}, {row.second.removeprefix(f'layer {row.layer} ')}"),
+        "kernels, %": lambda row: _percent(row.kernel_percent),
+        "maps, %": lambda row: _percent(row.activation_percent),
+    }
+    caption = (
+        f"{one.name}: filters of one layer that are alike, by the cosine of their kernels or the correlation of their "
+        "activation maps "
+        f"over all images; from {one.summary.run.similar_above:g} % on."
+    )
+    return _shortened(f"shapes-alike-{one.file}", caption, records, columns)
+
+
+def ranks_table(one: Analysed) -> Table:
+    """Whether rankings agree."""
+    records = [
+        {
+            "layer": rank.layer,
+            "first": rank.first,
+            "second": rank.second,
+            "n_filters": rank.n_filters,
+            "spearman": rank.coefficient,
+            "p_value": rank.p_value,
+        }
+        for rank in one.summary.ranks
+    ]
+    columns = {
+        "layer": lambda row: Cell(number(row.layer)),
+        "ranking": lambda row: label(row.first),
+        "and": lambda row: label(row.second),
+        "filters": lambda row: Cell(number(row.n_filters)),
+        "Spearman": lambda row: missing(NONE) if pd.isna(row.spearman) else Cell(number(row.spearman, 2, sign=True)),
+        "p": lambda row: missing(NONE) if pd.isna(row.p_value) else Cell(f"{row.p_value:.2g}"),
+    }
+    caption = (
+        f"{one.name}: rank correlation within each layer; –: fewer than three filters, or a ranking without "
+        "differences. p is not "
+        "adjusted for the number of comparisons."
+    )
+    return listing(f"shapes-ranks-{one.file}", caption, pd.DataFrame(records), columns, folded=True)
+
+
+def failures_table(one: Analysed, class_names: tuple[str, ...]) -> Table | None:
+    """Misclassified images."""
+    found = one.summary.failures
+    if not found:
+        return None
+    records = [
+        {
+            "image": failure.image,
+            "true_class": class_names[failure.true],
+            "predicted": class_names[failure.predicted],
+            "size": failure.size,
+        }
+        for failure in found
+    ]
+    columns: dict[str, Callable[[Any], Cell]] = {
+        "image": lambda row: label(row.image),
+        "class": lambda row: label(row.true_class),
+        "predicted": lambda row: label(row.predicted),
+        "size": lambda row: missing(NONE) if pd.isna(row.size) else Cell(number(row.size, 2)),
+    }
+    caption = (
+        f"{one.name}: misclassified images, {number(len(found))} of {number(one.summary.n_images)}. Sizes in halves of the "
+        "image."
+    )
+    return _shortened(f"shapes-failures-{one.file}", caption, records, columns, folded=True)
+
+
+def _percent(value: float | None) -> Cell:
+    return missing(NONE) if value is None or pd.isna(value) else Cell(number(value, 0))
+
+
+def _shortened(
+    name: str,
+    caption: str,
+    records: list[dict[str, Any]],
+    columns: dict[str, Callable[[Any], Cell]],
+    folded: bool = False,
+) -> Table:
+    """The first rows on the page, all in the CSV file."""
+    every = pd.DataFrame(records)
+    if len(records) > MOST_SHOWN:
+        caption += f" The first {MOST_SHOWN} of {number(len(records))}; the CSV file has all."
+    shown = listing(name, caption, every.head(MOST_SHOWN), columns, folded)
+    return Table(name, caption, shown.header, shown.body, every, folded)

@@ -1,0 +1,224 @@
+"""Why trainings get stuck: initialiser, optimiser, learning rate, range of the pixels, loss, ReLU on the outputs."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pydyn.report.figures import PAGE_WIDTH, Drawing, Panel, finish, frame_epochs, heat_maps, line_style, style
+from pydyn.report.shapes.read import ShapesResults, ends_of
+from pydyn.report.statistics import share_interval
+from pydyn.report.tables import Cell, Table, label, listing, number
+from pydyn.studies.shapes_runs import PopulationRun
+from pydyn.training.history import read_history
+from pydyn.training.population_summary import LEARNT_NAME, MemberEpoch, MemberResult, PopulationSummary
+
+# What the loss of an image weighs whose own class has a probability below Keras's epsilon.
+CLIPPED_LOSS = -math.log(1e-7)
+
+FACTORS: dict[str, Callable[[PopulationRun], str]] = {
+    "pixels": lambda run: {"bytes": "0 to 255", "unit": "0 to 1"}[run.pixels],
+    "loss": lambda run: {"clipped": "clipped (Keras to 2.2)", "exact": "not clipped (since)"}[run.loss],
+    "outputs": lambda run: "ReLU before the softmax" if run.output_relu else "linear",
+    "optimiser": lambda run: f"{run.optimiser}, rate {run.learning_rate:g}",
+    "initialiser": lambda run: run.initialiser,
+}
+
+Place = tuple[str, str, int]
+
+
+def cell_name(run: PopulationRun) -> str:
+    """Column of the heat map."""
+    relu = ", ReLU" if run.output_relu else ""
+    return f"{run.pixels}, {run.loss}{relu}"
+
+
+def causes_drawing(place: Place, summaries: Sequence[PopulationSummary]) -> Drawing:
+    """Every combination."""
+    columns = list(dict.fromkeys(cell_name(summary.run) for summary in summaries))
+    rows = list(dict.fromkeys(_row_name(summary.run) for summary in summaries))
+    grid = np.full((len(rows), len(columns)), np.nan)
+    texts = [[""] * len(columns) for _ in rows]
+    for summary in summaries:
+        learnt, n = learnt_of(summary), len(summary.members)
+        at = rows.index(_row_name(summary.run)), columns.index(cell_name(summary.run))
+        grid[at] = learnt / n
+        texts[at[0]][at[1]] = f"{learnt}/{n}"
+    wrapped = [name.replace(", ", "\n") for name in columns]
+    dataset, filters, epochs = place
+    with style():
+        figure = heat_maps([Panel("trainings that learn", rows, grid, texts, "share", (0, 1))], wrapped, ("", ""))
+        caption = (
+            f"{filters} on {dataset}, {epochs} epochs: trainings that learn, for every combination. Columns: pixels of "
+            "0 to 255 (bytes) "
+            "or 0 to 1 (unit); loss clipped, as by Keras up to 2.2, or exact; with a ReLU on the outputs or without."
+        )
+        return finish(f"shapes-causes-{dataset}-{filters}", caption, figure)
+
+
+def _row_name(run: PopulationRun) -> str:
+    return f"{run.optimiser} {run.learning_rate:g}, {run.initialiser}"
+
+
+def learnt_of(summary: PopulationSummary) -> int:
+    """Members that learnt."""
+    return sum(summary.end(member) == LEARNT_NAME for member in summary.members)
+
+
+def factors_table(place: Place, summaries: Sequence[PopulationSummary]) -> Table:
+    """Each factor alone, over all combinations of the others."""
+    ends = ends_of(summaries[0].n_classes)
+    records: list[dict[str, Any]] = []
+    for factor, value in FACTORS.items():
+        for level in dict.fromkeys(value(summary.run) for summary in summaries):
+            members = [
+                (summary, member) for summary in summaries if value(summary.run) == level for member in summary.members
+            ]
+            counted = [summary.end(member) for summary, member in members]
+            low, high = share_interval(counted.count(LEARNT_NAME), len(counted))
+            records.append(
+                {
+                    "factor": factor,
+                    "level": level,
+                    "n": len(counted),
+                    **{end: counted.count(end) for end in ends},
+                    "learnt_percent": 100 * counted.count(LEARNT_NAME) / len(counted),
+                    "interval_low": 100 * low,
+                    "interval_high": 100 * high,
+                    "dead_filters_percent": _mean(100 * _dead(summary, member) for summary, member in members),
+                    "dead_outputs_mean": _mean(member.dead_outputs for _, member in members),
+                }
+            )
+    frame = pd.DataFrame(records)
+    shown = frame.rename(columns={end: f"end{position}" for position, end in enumerate(ends)})
+    columns: dict[str, Callable[[Any], Cell]] = {
+        "": lambda row: label(row.factor),
+        "value": lambda row: label(row.level),
+        "learnt, %": lambda row: Cell(
+            number(row.learnt_percent, 1), f"{row.interval_low:.0f} to {row.interval_high:.0f}"
+        ),
+        "n": lambda row: Cell(number(row.n)),
+        **{end: _count(f"end{position}") for position, end in enumerate(ends) if position},
+        "dead filters, %": lambda row: Cell(number(row.dead_filters_percent, 1)),
+        "dead outputs": lambda row: Cell(number(row.dead_outputs_mean, 2)),
+    }
+    dataset, filters, epochs = place
+    caption = (
+        f"{filters} on {dataset}, {epochs} epochs: each factor over all combinations of the others, with Wilson's 95 % "
+        "interval. Dead "
+        "filters are 0 on every validation image, dead outputs above 0 for none; both at the last epoch, mean over the trainings."
+    )
+    table = listing(f"shapes-factors-{dataset}-{filters}", caption, shown, columns)
+    return Table(table.name, caption, table.header, table.body, frame)
+
+
+def _count(name: str) -> Callable[[Any], Cell]:
+    return lambda row: Cell(number(getattr(row, name)))
+
+
+def _dead(summary: PopulationSummary, member: MemberResult) -> float:
+    return sum(member.dead_filters) / sum(summary.run.layers)
+
+
+def _mean(values: Any) -> float:
+    return float(np.mean(list(values)))
+
+
+def dying_drawing(place: Place, summaries: Sequence[PopulationSummary], results: ShapesResults) -> Drawing:
+    """Dead filters and outputs by epoch, of trainings by how they end."""
+    series: dict[str, list[list[tuple[float, float, float]]]] = {}
+    for summary in summaries:
+        ends = {member.seed: summary.end(member) for member in summary.members}
+        rows = read_history(summary.run.directory(results.folder) / "history.csv", MemberEpoch)
+        first, *second = summary.run.layers
+        curves: dict[int, list[tuple[float, float, float]]] = {}
+        for row in rows:
+            shares = (
+                row.dead_filters_1 / first,
+                row.dead_filters_2 / second[0] if second else 0.0,
+                row.dead_outputs / summary.n_classes,
+            )
+            curves.setdefault(row.seed, []).append(shares)
+        for seed, curve in curves.items():
+            series.setdefault(ends[seed], []).append(curve)
+    order = [end for end in ends_of(summaries[0].n_classes) if end in series]
+    dataset, filters, epochs = place
+    with style():
+        figure = Figure(figsize=(PAGE_WIDTH, 2.9))
+        axes = figure.subplots(1, 3, sharey=True)
+        for column, (axis, title) in enumerate(zip(axes, ("layer 1", "layer 2", "outputs"), strict=True)):
+            for position, end in enumerate(order):
+                curve = 100 * np.mean([[shares[column] for shares in one] for one in series[end]], axis=0)
+                axis.plot(
+                    np.arange(1, len(curve) + 1), curve, label=f"{end} (n = {len(series[end])})", **line_style(position)
+                )
+            frame_epochs(axis, epochs)
+            axis.set_title(f"{title}, dead in %")
+            axis.set_xlabel("epoch")
+        axes[0].set_ylim(0, max(10, axes[0].get_ylim()[1]))
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        caption = (
+            f"{filters} on {dataset}: share of filters that are 0 on every validation image, and of outputs above 0 "
+            "for none, by epoch, "
+            "mean over all trainings of all settings that end alike."
+        )
+        return finish(f"shapes-dying-{dataset}-{filters}", caption, figure)
+
+
+def causes_in_words(place: Place, summaries: Sequence[PopulationSummary]) -> Iterator[str]:
+    """What decides, a plain sentence each."""
+    dataset, filters, _ = place
+    always = [summary for summary in summaries if learnt_of(summary) == len(summary.members)]
+    yield (
+        f"{filters} on {dataset}: every training learns under {len(always)} of {len(summaries)} settings"
+        + (f", among them {_named(always[0].run)}" if always else "")
+    )
+    for pixels in dict.fromkeys(summary.run.pixels for summary in summaries):
+        for loss in dict.fromkeys(summary.run.loss for summary in summaries):
+            members = [
+                summary.end(member)
+                for summary in summaries
+                if (summary.run.pixels, summary.run.loss, summary.run.output_relu) == (pixels, loss, False)
+                for member in summary.members
+            ]
+            if members:
+                yield (
+                    f"{filters} on {dataset}, pixels {FACTORS_PIXELS[pixels]}, loss {loss}, linear outputs: "
+                    f"{members.count(LEARNT_NAME)} of {len(members)} trainings learn"
+                )
+    clipped, n_stuck = at_the_clip(summaries)
+    if n_stuck:
+        yield (
+            f"{filters} on {dataset}: {clipped} of {n_stuck} stuck trainings with a clipped loss and linear outputs "
+            "end with a training "
+            f"loss of {CLIPPED_LOSS:.2f} for every image that is wrong, the loss of the clip itself: their gradient is "
+            "0, and they "
+            "can never leave"
+        )
+
+
+FACTORS_PIXELS = {"bytes": "of 0 to 255", "unit": "of 0 to 1"}
+
+
+def at_the_clip(summaries: Sequence[PopulationSummary]) -> tuple[int, int]:
+    """Stuck trainings with a clipped loss and linear outputs whose loss is that of the clip, and all of these."""
+    stuck = [
+        member
+        for summary in summaries
+        if summary.run.loss == "clipped" and not summary.run.output_relu
+        for member in summary.members
+        if "/" in summary.end(member)
+    ]
+    at_clip = [
+        member
+        for member in stuck
+        if math.isclose(member.train_loss, (1 - member.train_accuracy) * CLIPPED_LOSS, rel_tol=0.01)
+    ]
+    return len(at_clip), len(stuck)
+
+
+def _named(run: PopulationRun) -> str:
+    return f"{_row_name(run)}, {cell_name(run)}"

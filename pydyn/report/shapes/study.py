@@ -1,0 +1,254 @@
+"""The study's part of the page: headline and sections."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pydyn.config.main import Config
+from pydyn.report import published
+from pydyn.report.blocks import Block, Facts, Heading, Paragraph, Section, StudyReport
+from pydyn.report.runs import RunFacts, StudyPage
+from pydyn.report.shapes.analyses import (
+    alike_table,
+    contradictions_table,
+    failures_table,
+    interactions_table,
+    pruning_tables,
+    ranks_table,
+)
+from pydyn.report.shapes.causes import (
+    at_the_clip,
+    causes_drawing,
+    causes_in_words,
+    dying_drawing,
+    factors_table,
+)
+from pydyn.report.shapes.pictures import failures_drawing, maps_drawing, pruning_drawing, similarity_drawing
+from pydyn.report.shapes.read import Analysed, ShapesResults, read_shapes
+from pydyn.report.shapes.trainings import counts_table, one_layer_table, shares_drawing, totals_table
+from pydyn.report.statistics import share_interval
+from pydyn.report.tables import capitalised, duration, number
+from pydyn.training.analysis_summary import AnalysisSummary
+from pydyn.training.population_summary import LEARNT_NAME, PopulationSummary
+
+EXPLANATION = (
+    "Networks of one or two convolutional layers of 3 × 3 filters, each with ReLU and max-pooling, and one dense "
+    "layer; F1-F2 stands for "
+    "F1 filters in the first layer and F2 in the second. Many are trained side by side, each with its own initial "
+    "weights and order of "
+    "images. The thesis names neither optimiser nor learning rate, initialiser, range of the pixels or version of "
+    "Keras. With Keras's "
+    "defaults and pixels of 0 to 1 these trainings learn whatever the seed. They get stuck as the thesis's do with "
+    "pixels of 0 to 255 as "
+    "they are and the cross-entropy that Keras had until version 2.2, which clips probabilities at 1e-7: this was "
+    "found by trying (the "
+    "section on stuck trainings shows what was tried) and is a reconstruction, not what the thesis says."
+)
+
+
+def page(config: Config, results: Path) -> StudyPage:
+    """Read the study's results and say what came out. Raises DataError or RunError for what is missing."""
+    found = read_shapes(config, results)
+    runs = [_facts_of_population(summary) for summary in found.populations]
+    runs += [_facts_of_analysis(one.summary) for one in found.analyses]
+    return StudyPage(report(found), list(found.data.values()), runs)
+
+
+def report(results: ShapesResults) -> StudyReport:
+    """All that the page says of the study."""
+    sections = [
+        Section("shapes-method", "Method", [Paragraph(EXPLANATION)]),
+        Section("shapes-trainings", "Which trainings learn", list(_trainings(results))),
+        Section("shapes-stuck", "Why trainings get stuck", list(_stuck(results))),
+    ]
+    sections += [
+        Section(f"shapes-{one.file}", f"Filters of {one.name}", list(_analysis(one, results)))
+        for one in results.analyses
+    ]
+    return StudyReport(
+        "Shapes and sensitivity", _facts(results), list(_findings(results)), list(_caveats(results)), sections
+    )
+
+
+def _trainings(results: ShapesResults) -> Iterator[Block]:
+    if list(results.of_two_layers()):
+        yield totals_table(results)
+    for dataset, combinations in results.of_two_layers():
+        yield shares_drawing(dataset, combinations)
+        yield counts_table(dataset, combinations)
+    one_layer = [one for one in results.combinations if not one.has_two_layers]
+    if one_layer:
+        yield one_layer_table(one_layer)
+
+
+def _stuck(results: ShapesResults) -> Iterator[Block]:
+    if not results.causes:
+        yield Paragraph("Not run: the configuration asks for no causes.")
+    for place, summaries in results.causes_by_place().items():
+        yield Heading(f"{place[1]} on {place[0]}")
+        for sentence in causes_in_words(place, summaries):
+            yield Paragraph(f"{sentence}.")
+        yield causes_drawing(place, summaries)
+        yield factors_table(place, summaries)
+        yield dying_drawing(place, summaries, results)
+
+
+def _analysis(one: Analysed, results: ShapesResults) -> Iterator[Block]:
+    summary = one.summary
+    names = results.data[summary.run.dataset].class_names
+    if not summary.learnt:
+        yield Paragraph(
+            f"No network of {one.name} learnt: what follows is of the best one, with an accuracy of "
+            f"{100 * summary.accuracy:.2f} %.",
+            warning=True,
+        )
+    yield Paragraph(
+        f"Seed {summary.member_seed}, {number(summary.n_parameters)} parameters. Left of {len(summary.filters)} filters after "
+        f"{len(summary.steps)} steps: {', '.join(summary.left)}, with an accuracy of {100 * summary.accuracy_left:.2f} %."
+    )
+    for layer in range(len(one.maps)):
+        yield maps_drawing(one, layer, names)
+    if summary.steps:
+        yield pruning_drawing(one)
+    yield from pruning_tables(one)
+    for table in (contradictions_table(one), interactions_table(one)):
+        if table:
+            yield table
+    yield similarity_drawing(one)
+    alike = alike_table(one)
+    yield alike or Paragraph(f"No two filters are alike to {summary.run.similar_above:g} % or more.")
+    yield ranks_table(one)
+    picture, failed = failures_drawing(one, names), failures_table(one, names)
+    yield picture or Paragraph("No image is misclassified.")
+    if failed:
+        yield failed
+
+
+def _facts(results: ShapesResults) -> Facts:
+    populations = results.populations
+    study = results.study
+    setting = study.setting
+    relu = ", ReLU on the outputs" if setting.output_relu else ""
+    return Facts(
+        [
+            *(
+                (
+                    f"Data {name}",
+                    f"{facts.source}, {number(facts.n_train)} training and {number(facts.n_test)} validation images of "
+                    f"{facts.size}",
+                )
+                for name, facts in results.data.items()
+            ),
+            (
+                "Trainings",
+                f"{number(sum(len(summary.members) for summary in populations))} of {number(len(populations))} settings",
+            ),
+            (
+                "Setting",
+                f"{setting.optimiser}, rate {setting.learning_rate:g}, batch {study.batch_size}, "
+                f"{setting.initialiser}, pixels as "
+                f"{setting.pixels}, loss {setting.loss}{relu}",
+            ),
+            ("Device", "; ".join(sorted({f"{s.device}, {s.threads} thread(s) a job" for s in populations}))),
+            ("Time", f"{duration(sum(summary.seconds for summary in populations))} of training added up"),
+        ]
+    )
+
+
+def _findings(results: ShapesResults) -> Iterator[str]:
+    for dataset, combinations in results.of_two_layers():
+        ends = [end for one in combinations for end in one.ends]
+        low, high = share_interval(ends.count(LEARNT_NAME), len(ends))
+        told = [end for one in combinations for end in one.published]
+        there = f" (published: {told.count(LEARNT_NAME)} of {len(told)})" if told else ""
+        as_many = [end for one in combinations for end in one.as_many]
+        same = (
+            f"; as many of each combination as published: {as_many.count(LEARNT_NAME)} of {len(as_many)}"
+            if told
+            else ""
+        )
+        yield (
+            f"{dataset}: {ends.count(LEARNT_NAME)} of {len(ends)} trainings learn, {100 * low:.0f} to {100 * high:.0f} "
+            "% with 95 % "
+            f"confidence{there}{same}."
+        )
+    for place, summaries in results.causes_by_place().items():
+        clipped, n_stuck = at_the_clip(summaries)
+        if n_stuck:
+            yield (
+                f"Why they stick ({place[1]} on {place[0]}): {clipped} of {n_stuck} stuck trainings with a clipped "
+                "loss lie wholly beyond the "
+                "clip, where the gradient is 0."
+            )
+        safe = [s for s in summaries if s.run.pixels == "unit" and s.run.loss == "exact" and not s.run.output_relu]
+        if safe:
+            members = [s.end(member) for s in safe for member in s.members]
+            yield (
+                f"As one would train today ({place[1]} on {place[0]}; pixels of 0 to 1, loss not clipped): "
+                f"{members.count(LEARNT_NAME)} of "
+                f"{len(members)} trainings learn over {len(safe)} initialisers and optimisers."
+            )
+    for one in results.analyses:
+        still = [step.accuracy for step in one.summary.steps]
+        kept = sum(accuracy >= one.summary.accuracy - 0.01 for accuracy in still[1:])
+        yield (
+            f"{capitalised(one.name)}: greedy pruning keeps the accuracy within a point of "
+            f"{100 * one.summary.accuracy:.2f} % for "
+            f"{kept} of {len(still)} steps; with one filter left in each layer it is {100 * one.summary.accuracy_left:.1f} %; "
+            f"{len(one.summary.contradictions)} contradictions, {len(one.summary.interactions)} interactions."
+        )
+
+
+def _caveats(results: ShapesResults) -> Iterator[str]:
+    yield (
+        "The setting of the thesis's trainings is reconstructed: it was chosen because trainings get stuck under it in "
+        "the thesis's way, and "
+        "shares that agree with the published ones do not prove that it was the thesis's."
+    )
+    unknown = [
+        name
+        for name, facts in results.data.items()
+        if published.shapes_set(facts.declaration) is None or (facts.n_train, facts.n_test) != (6000, 3000)
+    ]
+    if unknown:
+        yield f"Not the thesis's data: {', '.join(unknown)}."
+
+
+def _facts_of_population(summary: PopulationSummary) -> RunFacts:
+    run = summary.run
+    return RunFacts(
+        study=run.study,
+        kind="population",
+        setting=run.setting,
+        seed=run.seed,
+        accuracy_percent=100 * float(np.mean([member.validation_accuracy for member in summary.members])),
+        best_epoch=max(member.best_epoch for member in summary.members),
+        epochs=run.epochs,
+        seconds=summary.seconds,
+        device=summary.device,
+        precision="fp32",
+        threads=summary.threads,
+        code=summary.code,
+        versions=summary.versions,
+        finished=summary.finished,
+    )
+
+
+def _facts_of_analysis(summary: AnalysisSummary) -> RunFacts:
+    return RunFacts(
+        study=summary.run.study,
+        kind="analysis",
+        setting=summary.run.setting,
+        seed=summary.member_seed,
+        accuracy_percent=100 * summary.accuracy,
+        best_epoch=summary.run.population.epochs,
+        epochs=summary.run.population.epochs,
+        seconds=summary.seconds,
+        device=summary.device,
+        precision="fp32",
+        threads=summary.threads,
+        code=summary.code,
+        versions=summary.versions,
+        finished=summary.finished,
+    )

@@ -1,0 +1,175 @@
+"""Which trainings learn: tables and pictures beside the thesis's."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pydyn.report.figures import Drawing, Panel, finish, heat_maps, style
+from pydyn.report.shapes.read import Combination, ShapesResults, ends_of
+from pydyn.report.statistics import share_interval, shares_differ
+from pydyn.report.tables import NONE, Cell, Table, label, listing, missing, number
+from pydyn.training.population_summary import LEARNT_NAME
+
+
+def counts_table(dataset: str, combinations: Sequence[Combination]) -> Table:
+    """Every combination: how its trainings end."""
+    ends = ends_of(combinations[0].summary.n_classes)
+    records = []
+    for one in combinations:
+        low, high = share_interval(one.learnt, len(one.ends))
+        records.append(
+            {
+                "filters": one.run.filters,
+                "epochs": one.run.epochs,
+                "parameters": one.summary.n_parameters,
+                "published_n": len(one.published),
+                **{f"published_{end}": one.published.count(end) for end in ends},
+                "n": len(one.ends),
+                **{end: one.ends.count(end) for end in ends},
+                "learnt_share_low": low,
+                "learnt_share_high": high,
+                "dead_filters_share": _dead_share(one),
+            }
+        )
+    frame = pd.DataFrame(records)
+    shown = frame.rename(columns={end: f"end{place}" for place, end in enumerate(ends)}).rename(
+        columns={f"published_{end}": f"told{place}" for place, end in enumerate(ends)}
+    )
+    columns = {
+        "filters": lambda row: label(row.filters, f"{row.parameters:,} parameters"),
+        "epochs": lambda row: Cell(number(row.epochs)),
+        "published: learnt": lambda row: _of(row.told0, row.published_n),
+        f"published: {', '.join(ends[1:])}": lambda row: _list(row, "told", len(ends), row.published_n),
+        "learnt": lambda row: _of(row.end0, row.n),
+        "95 % interval, %": lambda row: Cell(f"{100 * row.learnt_share_low:.0f} to {100 * row.learnt_share_high:.0f}"),
+        ", ".join(ends[1:]): lambda row: _list(row, "end", len(ends), row.n),
+        "dead filters, %": lambda row: Cell(number(100 * row.dead_filters_share, 0)),
+    }
+    caption = (
+        f"{dataset}: how trainings end after the last epoch. Learnt: at least 99 % of "
+        f"{number(combinations[0].summary.n_validation)} "
+        "validation images; 1/3 and 2/3: one or two classes of three; other: between. Intervals are Wilson's. Dead "
+        "filters: 0 on every "
+        "validation image, mean over all members."
+    )
+    table = listing(f"shapes-trainings-{dataset}", caption, shown, columns)
+    return Table(table.name, caption, table.header, table.body, frame, folded=len(records) > 12)
+
+
+def _of(count: int, n: int) -> Cell:
+    return Cell(f"{count} of {n}") if n else missing(NONE)
+
+
+def _list(row: Any, prefix: str, n_ends: int, n: int) -> Cell:
+    return Cell(", ".join(str(getattr(row, f"{prefix}{place}")) for place in range(1, n_ends))) if n else missing(NONE)
+
+
+def _dead_share(one: Combination) -> float:
+    return float(np.mean([sum(member.dead_filters) / sum(one.run.layers) for member in one.summary.members]))
+
+
+def totals_table(results: ShapesResults) -> Table:
+    """All combinations of a data set together, beside the thesis's 19 of 57 and 8 of 69."""
+    records = []
+    for dataset, every in results.of_two_layers():
+        told = [one for one in every if one.published]
+        published = [end for one in told for end in one.published]
+        as_many = [end for one in told for end in one.as_many]
+        for what, ends in (
+            ("published", published),
+            ("measured, as many of each combination", as_many),
+            ("measured, all seeds", [end for one in every for end in one.ends]),
+        ):
+            if not ends:
+                continue
+            learnt = ends.count(LEARNT_NAME)
+            low, high = share_interval(learnt, len(ends))
+            against = published and what != "published"
+            records.append(
+                {
+                    "dataset": dataset,
+                    "trainings": what,
+                    "combinations": len(every if "all" in what else told),
+                    "n": len(ends),
+                    "learnt": learnt,
+                    "learnt_percent": 100 * learnt / len(ends),
+                    "interval_low": 100 * low,
+                    "interval_high": 100 * high,
+                    "p_value_against_published": (
+                        shares_differ(learnt, len(ends), published.count(LEARNT_NAME), len(published))
+                        if against
+                        else None
+                    ),
+                }
+            )
+    columns = {
+        "data set": lambda row: label(row.dataset),
+        "trainings": lambda row: label(row.trainings, f"{row.combinations} combinations"),
+        "learnt": lambda row: Cell(f"{row.learnt} of {row.n}"),
+        "%": lambda row: Cell(number(row.learnt_percent, 1)),
+        "95 % interval": lambda row: Cell(f"{row.interval_low:.1f} to {row.interval_high:.1f}"),
+        "p": lambda row: (
+            missing(NONE) if pd.isna(row.p_value_against_published) else Cell(f"{row.p_value_against_published:.2g}")
+        ),
+    }
+    caption = (
+        "Trainings that learn, all combinations of filters together. Wilson's intervals; p: Fisher's exact test "
+        "against the published "
+        "counts. “As many of each combination”: the first seeds, as many as the thesis trained of it."
+    )
+    return listing("shapes-totals", caption, pd.DataFrame(records), columns)
+
+
+def one_layer_table(combinations: Sequence[Combination]) -> Table:
+    """Networks of one layer."""
+    records = [
+        {
+            "dataset": one.run.dataset,
+            "filters": one.run.filters,
+            "epochs": one.run.epochs,
+            "n": len(one.ends),
+            "learnt": one.learnt,
+            "accuracy_percent": 100 * float(np.mean([member.validation_accuracy for member in one.summary.members])),
+            "best_percent": 100 * max(member.validation_accuracy for member in one.summary.members),
+            "published": ", ".join(one.published),
+        }
+        for one in combinations
+    ]
+    columns = {
+        "data set": lambda row: label(row.dataset),
+        "filters": lambda row: Cell(row.filters),
+        "epochs": lambda row: Cell(number(row.epochs)),
+        "learnt": lambda row: Cell(f"{row.learnt} of {row.n}"),
+        "mean accuracy, %": lambda row: Cell(number(row.accuracy_percent, 1)),
+        "best, %": lambda row: Cell(number(row.best_percent, 1)),
+        "published": lambda row: label(f"ends at {row.published}") if row.published else missing(NONE),
+    }
+    caption = "Networks of one layer, after the last epoch, on the validation images. Published: one training each."
+    return listing("shapes-one-layer", caption, pd.DataFrame(records), columns)
+
+
+def shares_drawing(dataset: str, combinations: Sequence[Combination]) -> Drawing:
+    """Share of trainings that learn, first layer by second, measured beside published."""
+    second = sorted({one.run.layers[1] for one in combinations})
+    panels = []
+    for epochs, group in groupby(sorted(combinations, key=lambda one: one.run.epochs), key=lambda one: one.run.epochs):
+        by_filters = {one.run.layers: one for one in group}
+        first = sorted({layers[0] for layers in by_filters})
+        for title, published in (("measured", False), ("published", True)):
+            grid = np.full((len(first), len(second)), np.nan)
+            texts = [["–"] * len(second) for _ in first]
+            for (rows, columns), one in by_filters.items():
+                ends = list(one.published) if published else one.ends
+                if ends:
+                    place = first.index(rows), second.index(columns)
+                    grid[place] = ends.count(LEARNT_NAME) / len(ends)
+                    texts[place[0]][place[1]] = f"{ends.count(LEARNT_NAME)}/{len(ends)}"
+            if not np.isnan(grid).all():
+                panels.append(Panel(f"{epochs} epochs, {title}", [str(n) for n in first], grid, texts, "share", (0, 1)))
+    with style():
+        figure = heat_maps(panels, [str(n) for n in second], ("layer 1", "filters of layer 2"))
+        caption = f"{dataset}: trainings that learn, of those run. One colour scale; –: no such training."
+        return finish(f"shapes-shares-{dataset}", caption, figure)

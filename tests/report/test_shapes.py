@@ -1,0 +1,188 @@
+"""The study `shapes` on the page: networks trained for real, and what the page says of them."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pydyn.config.datasets import ShapesDataset
+from pydyn.config.main import Config, parse
+from pydyn.data.prepare import prepare
+from pydyn.device import open_device
+from pydyn.errors import RunError
+from pydyn.report import published
+from pydyn.report.page import write_report
+from pydyn.report.shapes.causes import CLIPPED_LOSS, at_the_clip
+from pydyn.report.statistics import share_interval, shares_differ
+from pydyn.studies.registry import experiments, runs
+from pydyn.studies.shapes_runs import PopulationRun
+from pydyn.training.analysis_summary import read_analysis_summary
+from pydyn.training.population_summary import (
+    MemberResult,
+    PopulationSummary,
+    end_of,
+    read_population_summary,
+    write_population_summary,
+)
+from pydyn.training.shapes import execute_shapes
+
+RAW: dict[str, Any] = {
+    "studies": ["shapes"],
+    "datasets": {"figures": {"source": "shapes", "train": 90, "test": 45, "image_size": 16}},
+    "shapes": {
+        "replicates": 3,
+        "trainings": [{"dataset": "figures", "epochs": 2, "filters": ["2-2", "4-12", "3"]}],
+        "causes": [
+            {
+                "dataset": "figures",
+                "filters": "2-2",
+                "epochs": 2,
+                "initialisers": ["glorot_uniform"],
+                "optimisers": [{"name": "adam", "learning_rate": 0.001}],
+                "replicates": 3,
+            }
+        ],
+        "analyses": [{"dataset": "figures", "filters": "4-12"}],
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
+    config, results = parse(RAW), tmp_path_factory.mktemp("shapes") / "results"
+    store = results / "data" / "figures.h5"
+    prepare("figures", ShapesDataset(**RAW["datasets"]["figures"]), Path(), store)
+    every: Any = runs(config, "shapes")
+    execute_shapes(every, results, store, open_device("cpu", 1), lambda line: None)
+    return config, results
+
+
+@pytest.fixture(scope="session")
+def page(trained: tuple[Config, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config, results = trained
+    output = tmp_path_factory.mktemp("page") / "index.html"
+    write_report(config, results, output, progress=lambda line: None)
+    return output
+
+
+def summary_of(results: Path, run: Any) -> PopulationSummary:
+    return read_population_summary(run.directory(results) / "summary.json")
+
+
+def test_counts_are_those_of_the_summaries(trained: tuple[Config, Path], page: Path) -> None:
+    config, results = trained
+    table = pd.read_csv(page.parent / "tables" / "shapes-trainings-figures.csv")
+    assert table.filters.tolist() == ["2-2", "4-12"]
+    for row, run in zip(table.itertuples(), experiments(config, "shapes")["trainings"], strict=False):
+        ends = [end_of(member.validation_accuracy, 3) for member in summary_of(results, run).members]
+        assert row.n == len(ends) == 3
+        assert row.learnt == ends.count("learnt")
+        assert row.published_n == 0
+    assert (table.learnt + table["2/3"] + table["1/3"] + table.other == 3).all()
+
+
+def test_causes_count_each_training_once_for_each_factor(page: Path) -> None:
+    table = pd.read_csv(page.parent / "tables" / "shapes-factors-figures-2-2.csv")
+    assert table.groupby("factor").n.sum().unique().tolist() == [8 * 3]
+
+
+def test_the_pruning_tables_go_on_over_a_pages_width(
+    trained: tuple[Config, Path], page: Path, read_tables: Callable[[Path], dict[str, list[list[str]]]]
+) -> None:
+    config, results = trained
+    (run,) = experiments(config, "shapes")["analyses"]
+    summary = read_analysis_summary(run.directory(results) / "summary.json")
+    tables = read_tables(page)
+    parts = [tables[name] for name in sorted(tables) if name.startswith("shapes-pruning-figures-4-12-")]
+    assert len(parts) == math.ceil(len(summary.steps) / 9) > 1
+    cells = {row[0]: [cell for part in parts for cell in part[line][1:]] for line, row in enumerate(parts[0]) if line}
+    assert list(cells) == summary.filters
+    for number, step in enumerate(summary.steps):
+        for name in summary.filters:
+            if name not in step.without:
+                assert cells[name][number] == "-"
+            else:
+                goes = " | goes" if name in step.removed else ""
+                assert cells[name][number] == f"{100 * step.without[name]:.2f}{goes}"
+
+
+def test_every_picture_of_an_analysis_is_there_and_one_is_named_for_each_layer(page: Path) -> None:
+    drawn = {path.stem for path in (page.parent / "figures").glob("*.png")}
+    of_analysis = {f"shapes-{what}-figures-4-12" for what in ("maps", "pruning", "similarity", "failures")}
+    of_analysis |= {"shapes-maps-figures-4-12-layer1", "shapes-maps-figures-4-12-layer2"}
+    assert of_analysis - {"shapes-maps-figures-4-12"} <= drawn
+    assert {"shapes-shares-figures", "shapes-causes-figures-2-2", "shapes-dying-figures-2-2"} <= drawn
+
+
+def test_other_images_than_were_trained_on_are_refused(trained: tuple[Config, Path], tmp_path: Path) -> None:
+    config, results = trained
+    run = experiments(config, "shapes")["trainings"][0]
+    path = run.directory(results) / "summary.json"
+    before = path.read_bytes()
+    try:
+        write_population_summary(path, replace(read_population_summary(path), data="0" * 64))
+        with pytest.raises(RunError, match=r"is of other images than figures\.h5 holds now"):
+            write_report(config, results, tmp_path / "index.html", progress=lambda line: None)
+    finally:
+        path.write_bytes(before)
+
+
+@pytest.mark.parametrize(("dataset", "n", "learnt"), [("1.3", 57, 19), ("2.1", 69, 8)])
+def test_the_theses_counts_are_read_whole(dataset: str, n: int, learnt: int) -> None:
+    rows = published._read("shapes_trainings.csv")
+    rows = rows[rows.dataset.astype(str) == dataset]
+    ends = [
+        end_of(accuracy, 3)
+        for first, second, epochs in sorted({(r.filters1, r.filters2, r.epochs) for r in rows.itertuples()})
+        for accuracy in published.shapes_trainings(dataset, f"{first}-{second}", epochs)
+    ]
+    assert (len(ends), ends.count("learnt")) == (n, learnt)
+
+
+def test_one_layer_has_one_published_training() -> None:
+    assert published.shapes_trainings("1.2", "16", 70) == [0.3357]
+    assert published.shapes_trainings("1.2", "3", 70) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"size": (0.1, 0.9)}, "1.2"),
+        ({"size": (0.3, 0.9)}, "1.3"),
+        ({"size": (0.7, 0.7), "rotate": True}, "2.1"),
+        ({"size": (0.7, 0.7)}, None),
+        ({"size": (0.3, 0.9), "noise": 0.1}, None),
+        ({"size": (0.3, 0.9), "aspect": 0.5}, None),
+    ],
+)
+def test_only_the_theses_own_declarations_have_published_figures(changes: dict[str, Any], name: str | None) -> None:
+    assert published.shapes_set(ShapesDataset(source="shapes", **changes).model_dump()) == name
+
+
+def test_wilsons_interval_and_fishers_test_by_hand() -> None:
+    z, n, p = 1.959963984540054, 57, 19 / 57
+    middle, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    expected = ((middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n))
+    assert share_interval(19, 57) == pytest.approx(expected)
+    # Of 4 successes in 2 x 4 trials, 4 to 0 either way: 2 of the 70 ways.
+    assert shares_differ(4, 4, 0, 4) == pytest.approx(2 / 70)
+
+
+def test_stuck_beyond_the_clip_is_told_from_stuck_otherwise() -> None:
+    run = PopulationRun(
+        "shapes", "figures", "2-2", 1, 32, "adam", 0.001, "glorot_uniform", "bytes", "clipped", False, 3, 0
+    )
+
+    def member(seed: int, loss: float) -> MemberResult:
+        return MemberResult(seed, loss, 1 / 3, 1 / 3, 1 / 3, 1, [0, 0], 0, 2)
+
+    members = [member(0, CLIPPED_LOSS * 2 / 3), member(1, 1.0986), member(2, float("nan"))]
+    rest: dict[str, Any] = {"fingerprint": "", "code": "", "data": "", "device": "", "finished": ""}
+    rest |= {"n_train": 90, "n_validation": 45, "n_classes": 3, "n_parameters": 1, "seconds": 1.0, "threads": 1}
+    assert at_the_clip([PopulationSummary(run=run, members=members, versions={}, **rest)]) == (1, 3)
+    assert np.isclose(CLIPPED_LOSS, 16.118, atol=1e-3)
