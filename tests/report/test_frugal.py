@@ -176,6 +176,13 @@ def test_accuracies_with_intervals(tmp_path: Path) -> None:
         assert found.loc[name].group_accuracy_percent_mean == pytest.approx(groups)
 
 
+def test_the_command_that_exports_the_classifier_names_a_folder_that_is_there(tmp_path: Path) -> None:
+    page, _ = report(tmp_path)
+    (folder,) = set(re.findall(r"pydyn export (\S+) --output", page))
+    assert (Path(folder) / "weights.safetensors").exists()
+    assert folder.endswith("breakhis/declared/resnet18-imagenet/adapted-redesigned-weighted/seed0")
+
+
 def test_changes_against_fine_tuning_stand_beside_the_published(tmp_path: Path) -> None:
     page, written = report(tmp_path)
     row = table(tmp_path, "frugal-changes").set_index("splits").loc["declared"]

@@ -1,6 +1,6 @@
 """The study's part of the page: headline and sections."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydyn.config.main import Config
@@ -82,8 +82,19 @@ def _comparison(results: FrugalResults) -> list[Block]:
         blocks += [
             reliability_drawing(first, places[first]),
             confusion_drawing(first, places[first], results.data[dataset].class_names),
+            _to_take_away(places[first], results),
         ]
     return blocks
+
+
+def _to_take_away(rows: Sequence[Row], results: FrugalResults) -> Paragraph:
+    """How to use what was trained."""
+    folder = proposed_of(list(rows)).run.directory(results.folder)
+    return Paragraph(
+        f"To use this classifier on other images: pydyn export {folder} --output model, then pydyn predict model "
+        "IMAGES (or --onnx "
+        "for other runtimes)."
+    )
 
 
 def _ablation(results: FrugalResults) -> list[Block]:
