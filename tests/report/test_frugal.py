@@ -179,7 +179,7 @@ def test_accuracies_with_intervals(tmp_path: Path) -> None:
 def test_the_command_that_exports_the_classifier_names_a_folder_that_is_there(tmp_path: Path) -> None:
     page, _ = report(tmp_path)
     (folder,) = set(re.findall(r"pydyn export (\S+) --output", page))
-    assert (Path(folder) / "weights.safetensors").exists()
+    assert (Path(folder) / "summary.json").exists()
     assert folder.endswith("breakhis/declared/resnet18-imagenet/adapted-redesigned-weighted/seed0")
 
 
