@@ -8,7 +8,7 @@ takes 0.05 ms for 2-2 and 0.09 ms for 4-4 on a core of an EPYC with AVX-512, whe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,9 @@ class PopulationEpoch:
     """(K,): outputs that are above 0 for no validation image. With a ReLU on them these have no gradient left."""
     unpredicted_classes: NDArray[np.int64]
     """(K,): classes that are predicted for no validation image."""
+
+
+_PER_MEMBER = tuple(field.name for field in fields(PopulationEpoch) if field.name != "epoch")
 
 
 class Population:
@@ -137,44 +140,77 @@ class Population:
         self._moments = torch.zeros(len(members), 2, architecture.n_parameters, device=device)
         self._learning_rates = torch.tensor([member.learning_rate for member in members], device=device)
         self._optimisers = torch.tensor([OPTIMISERS.index(member.optimiser) for member in members], device=device)
+        self._settled = np.zeros(len(members), dtype=np.bool_)
+        self._latest = PopulationEpoch(
+            epoch=0,
+            train_loss=np.full(len(members), np.nan),
+            train_accuracy=np.zeros(len(members)),
+            validation_accuracy=np.zeros(len(members)),
+            dead_filters=np.zeros((len(members), len(architecture.filters)), dtype=np.int64),
+            dead_outputs=np.zeros(len(members), dtype=np.int64),
+            unpredicted_classes=np.zeros(len(members), dtype=np.int64),
+        )
+
+    @property
+    def settled(self) -> NDArray[np.bool_]:
+        """(K,): members whose parameters an epoch left as they were, to the bit. They stay so, and epochs pass them over.
+
+        With a clipped loss this is how most trainings end, stuck or not: no image has a gradient any more, and what an optimiser
+        has averaged fades faster than what it divides by, so that its steps, too small already to change a number, only shrink.
+        """
+        return self._settled.copy()
 
     def run_epoch(self) -> PopulationEpoch:
         """Train every member on all images once, in its own order, and evaluate it."""
-        n_images = len(self._train)
-        steps = -(-n_images // self.batch_size)
+        steps = -(-len(self._train) // self.batch_size)
+        step = self.epoch * steps
+        self.epoch += 1
+        working = np.flatnonzero(~self._settled)
+        if len(working):
+            self._train_and_evaluate(working, step)
+        self._keep_best(self._latest.validation_accuracy)
+        arrays = {name: getattr(self._latest, name).copy() for name in _PER_MEMBER}
+        return PopulationEpoch(epoch=self.epoch, **arrays)
+
+    def _train_and_evaluate(self, working: NDArray[np.int64], step: int) -> None:
+        """An epoch of some members: positions (k,). Their row of `_latest` changes, and whether they have settled."""
+        rows = torch.from_numpy(working).to(self.parameters.device)
+        before, moments = self.parameters[rows], self._moments[rows]
+        parameters = before.clone()
         loss, correct = population_epoch(
             self.architecture,
             self._train,
-            self._order().to(self.parameters.device),
-            self.parameters,
-            self._moments,
-            self._learning_rates,
-            self._optimisers,
-            step=self.epoch * steps,
+            self._order(working).to(parameters.device),
+            parameters,
+            moments,
+            self._learning_rates[rows],
+            self._optimisers[rows],
+            step=step,
             batch_size=self.batch_size,
             clipped=self.clipped,
         )
-        self.epoch += 1
-        predictions, active = population_evaluate(self.architecture, self._validation, self.parameters)
-        hits = (predictions == self._validation.labels).sum(1).cpu().numpy()
-        accuracy: NDArray[np.float64] = hits / len(self._validation)
-        self._keep_best(accuracy)
+        self.parameters[rows], self._moments[rows] = parameters, moments
+        predictions, active = population_evaluate(self.architecture, self._validation, parameters)
         *filters, outputs = active.cpu().split([*self.architecture.filters, self.architecture.n_classes], 1)
         classes = torch.arange(self.architecture.n_classes, device=predictions.device)
-        return PopulationEpoch(
-            epoch=self.epoch,
-            train_loss=loss.cpu().numpy() / n_images,
-            train_accuracy=correct.cpu().numpy() / n_images,
-            validation_accuracy=accuracy,
-            dead_filters=torch.stack([(~layer).sum(1) for layer in filters], 1).numpy(),
-            dead_outputs=(~outputs).sum(1).numpy(),
-            unpredicted_classes=(predictions[..., None] != classes).all(1).sum(1).cpu().numpy(),
-        )
+        measured = {
+            "train_loss": loss / len(self._train),
+            "train_accuracy": correct.double() / len(self._train),
+            "validation_accuracy": (predictions == self._validation.labels).sum(1).double() / len(self._validation),
+            "dead_filters": torch.stack([(~layer).sum(1) for layer in filters], 1),
+            "dead_outputs": (~outputs).sum(1),
+            "unpredicted_classes": (predictions[..., None] != classes).all(1).sum(1),
+        }
+        for name, values in measured.items():
+            getattr(self._latest, name)[working] = values.double().cpu().numpy()
+        # Compared as bits: a number that diverged equals itself.
+        unchanged = (before.view(torch.int32) == parameters.view(torch.int32)).all(1)
+        self._settled[working] = unchanged.cpu().numpy()
 
-    def _order(self) -> Tensor:
+    def _order(self, working: NDArray[np.int64]) -> Tensor:
         orders = [
-            numpy_generator(member.seed, "order", self.epoch + 1).permutation(len(self._train))
-            for member in self.members
+            numpy_generator(self.members[position].seed, "order", self.epoch).permutation(len(self._train))
+            for position in working
         ]
         return torch.from_numpy(np.stack(orders))
 
@@ -195,6 +231,8 @@ class Population:
             "best_parameters": self.best_parameters.clone(),
             "best_accuracy": torch.from_numpy(self.best_accuracy.copy()),
             "best_epoch": torch.from_numpy(self.best_epoch.copy()),
+            "settled": torch.from_numpy(self._settled.copy()),
+            "latest": {name: torch.from_numpy(getattr(self._latest, name).copy()) for name in _PER_MEMBER},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -208,6 +246,9 @@ class Population:
         self.best_parameters.copy_(state["best_parameters"])
         self.best_accuracy = state["best_accuracy"].numpy().copy()
         self.best_epoch = state["best_epoch"].numpy().copy()
+        self._settled = state["settled"].numpy().copy()
+        for name in _PER_MEMBER:
+            getattr(self._latest, name)[:] = state["latest"][name].numpy()
 
     def _identity(self) -> dict[str, Any]:
         """What two populations must have in common for one to go on from the other's state."""

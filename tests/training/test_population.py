@@ -1,6 +1,8 @@
 """Populations in training: resumed bit for bit, alone or among others, what an epoch tells."""
 
 import io
+import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -204,3 +206,45 @@ def test_states_of_others_are_refused(images, change, what):
     state = population(images).state_dict()
     with pytest.raises(RunError, match=f"is of another {what}"):
         population(images, **change).load_state_dict(state)
+
+
+STICKING = [
+    *(Member(seed, 1e-2) for seed in range(8)),
+    *(Member(seed, 1e-2, "normal_1", "rmsprop") for seed in range(4)),
+    *(Member(seed, 1e-2, "normal_1", "sgd") for seed in range(4)),
+]
+
+
+@needs_extension
+def test_members_passed_over_end_as_if_they_were_trained(images, monkeypatch):
+    """Bytes as they are and a clipped loss: most trainings lose every gradient within a few epochs."""
+    as_bytes = tuple(replace(part, std=1 / 255) for part in images)
+    n_epochs = 12
+    ours = population(as_bytes, STICKING, clipped=True)
+    theirs = population(as_bytes, STICKING, clipped=True)
+    settled = []
+    for _ in range(n_epochs):
+        passing_over = ours.run_epoch()
+        settled.append(ours.settled)
+        monkeypatch.setattr(theirs, "_settled", np.zeros(len(STICKING), dtype=bool))
+        trained = theirs.run_epoch()
+        assert torch.equal(ours.parameters, theirs.parameters)
+        for name, value in vars(trained).items():
+            np.testing.assert_allclose(getattr(passing_over, name), value, rtol=1e-12)
+    assert settled[n_epochs // 2].sum() >= 3, "the test needs trainings that stick"
+    assert not ours.settled.all()
+    for before, after in itertools.pairwise(settled):
+        assert (after >= before).all()
+
+
+@needs_extension
+def test_members_passed_over_stay_so_across_a_state(images):
+    as_bytes = tuple(replace(part, std=1 / 255) for part in images)
+    whole = population(as_bytes, STICKING, clipped=True)
+    for _ in range(6):
+        whole.run_epoch()
+    resumed = population(as_bytes, STICKING, clipped=True)
+    resumed.load_state_dict(saved(whole.state_dict()))
+    np.testing.assert_array_equal(resumed.settled, whole.settled)
+    assert whole.settled.any()
+    np.testing.assert_array_equal(rows([resumed.run_epoch()])[0], rows([whole.run_epoch()])[0])
