@@ -97,6 +97,7 @@ def train(config_files: tuple[Path, ...], ids: tuple[str, ...], done: Path | Non
     from pydyn.device import open_device
     from pydyn.studies.registry import runs
     from pydyn.training.dispatch import execute_any
+    from pydyn.training.folder import fingerprint_in
     from pydyn.training.stopping import asked_to_stop
 
     config = load(*config_files)
@@ -114,9 +115,9 @@ def train(config_files: tuple[Path, ...], ids: tuple[str, ...], done: Path | Non
             store = results / "data" / f"{dataset}.h5"
             execute_any([run for run in chosen if run.dataset == dataset], results, store, device, _say, stop)
     if done:
-        write_text(
-            done, json.dumps({"runs": [{"id": run.id, "digest": run.digest} for run in chosen]}, indent=2) + "\n"
-        )
+        # With the fingerprints, so that the mark changes when code or data did: Snakemake compares small files by content.
+        made = [{"id": run.id, "digest": run.digest, "fingerprint": fingerprint_in(run, results)} for run in chosen]
+        write_text(done, json.dumps({"runs": made}, indent=2) + "\n")
 
 
 @cli.group()

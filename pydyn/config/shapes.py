@@ -1,14 +1,28 @@
 """The study `shapes` as the configuration declares it."""
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pydyn.config.base import Count, Listed, Section
 
 Rate = Annotated[float, Field(gt=0)]
 Replicates = Annotated[int, Field(ge=1, le=10_000)]
-Filters = Annotated[str, StringConstraints(pattern=r"^([1-9]|[1-5]\d|6[0-4])(-([1-9]|[1-5]\d|6[0-4]))?$")]
+
+
+def _check_filters(value: str) -> str:
+    parts = value.split("-")
+    if len(parts) > 2 or not all(re.fullmatch(r"[1-9]\d?", part) and int(part) <= 64 for part in parts):
+        raise ValueError(
+            f"{value!r} is no combination of filters: one or two layers of 1 to 64, as 16-4; one layer in quotes"
+        )
+    return value
+
+
+Filters = Annotated[
+    str, AfterValidator(_check_filters), Field(json_schema_extra={"pattern": r"^[1-9]\d?(-[1-9]\d?)?$"})
+]
 """Of the convolutional layers, one or two, 1 to 64 each, as the thesis writes them: `16-4`; of one layer `"16"`, in quotes."""
 Initialiser = Literal["glorot_uniform", "he_normal", "normal_0.05", "normal_1"]
 OptimiserName = Literal["sgd", "rmsprop", "adam"]
@@ -66,10 +80,13 @@ class Causes(Section):
 
 
 class Analysis(Section):
-    """Of the first network of these filters that has learnt the data set; one of `trainings`."""
+    """Of a network that learnt, of one of `trainings`: the first that has every validation image right, or else the first that
+    learnt, or else the best."""
 
     dataset: str
     filters: Filters
+    epochs: Count | None = None
+    """Needed where these filters are trained on the data set for several numbers of epochs."""
 
 
 class ShapesStudy(Section):
@@ -96,12 +113,21 @@ class ShapesStudy(Section):
                 if place in seen:
                     raise ValueError(f"trainings lists {filters} on {place[0]!r} for {place[2]} epochs more than once")
                 seen.add(place)
-        trained = {place[:2] for place in seen}
         for number, analysis in enumerate(self.analyses):
-            if (analysis.dataset, analysis.filters) not in trained:
-                raise ValueError(
-                    f"analyses[{number}]: {analysis.filters} on {analysis.dataset!r} is not among the trainings; add it there"
-                )
+            name = f"analyses[{number}]: {analysis.filters} on {analysis.dataset!r}"
+            found = [
+                place
+                for place in sorted(seen)
+                if place[:2] == (analysis.dataset, analysis.filters) and analysis.epochs in (None, place[2])
+            ]
+            if not found:
+                raise ValueError(f"{name} is not among the trainings; add it there")
+            if len(found) > 1:
+                allowed = " or ".join(str(place[2]) for place in found)
+                raise ValueError(f"{name} is trained more than once; give `epochs`: {allowed}")
+        causes = [(cause.dataset, cause.filters, cause.epochs) for cause in self.causes]
+        if twice := [cause for cause in causes if causes.count(cause) > 1]:
+            raise ValueError(f"causes lists {twice[0][1]} on {twice[0][0]!r} for {twice[0][2]} epochs more than once")
         return self
 
     def named_datasets(self) -> list[tuple[str, str]]:

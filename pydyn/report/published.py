@@ -160,7 +160,7 @@ def shapes_set(declaration: Mapping[str, Any]) -> str | None:
     size = tuple(declaration.get("size", ()))
     if declaration.get("source") != "shapes" or any(declaration.get(name) for name in ("shear", "shift", "noise")):
         return None
-    if declaration.get("aspect") != 1:
+    if declaration.get("aspect") != 1 or declaration.get("image_size") != 28:
         return None
     known = {((0.1, 0.9), False): "1.2", ((0.3, 0.9), False): "1.3", ((0.7, 0.7), True): "2.1"}
     return known.get((size, bool(declaration.get("rotate"))))

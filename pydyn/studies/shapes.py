@@ -37,7 +37,10 @@ def experiments(config: Config) -> dict[str, list[AnyRun]]:
             AnalysisRun(
                 study="shapes",
                 population=next(
-                    run for run in trainings if (run.dataset, run.filters) == (analysis.dataset, analysis.filters)
+                    run
+                    for run in trainings
+                    if (run.dataset, run.filters) == (analysis.dataset, analysis.filters)
+                    and analysis.epochs in (None, run.epochs)
                 ),
                 similar_above=study.similar_above,
                 interaction_above=study.interaction_above,

@@ -1,5 +1,6 @@
 """Analyses of networks that populations left, in their folders."""
 
+import hashlib
 import json
 import math
 import time
@@ -70,15 +71,15 @@ class Chosen:
     network: TinyNetwork
     seed: int
     learnt: bool
-    fingerprint: str
-    """Of its population."""
+    digest: str
+    """SHA-256 of its parameters."""
 
 
 def analyse(run: AnalysisRun, job: ShapesJob, store: ImageStore) -> None:
     """Analyse a network, unless that is complete. Raises RunError if its population is not."""
     code = analyses_digest()
     chosen = _choose(run, job)
-    fingerprint = fingerprint_of(run, job.digest, code, chosen.fingerprint)
+    fingerprint = fingerprint_of(run, job.digest, code, chosen.digest)
     with open_folder(run, job.results, fingerprint, job.log) as directory:
         if directory is None:
             summary = read_analysis_summary(run.directory(job.results) / "summary.json")
@@ -92,7 +93,9 @@ def analyse(run: AnalysisRun, job: ShapesJob, store: ImageStore) -> None:
         names = store.sources(rows)
         figures = _figures(store, names)
         shown = _shown(store.labels, figures)
-        facts = _measure(run, chosen.network, images)
+        # Pruned by the images that it was trained on: the thesis's figures are multiples of 1/6,000.
+        std = STD_OF_PIXELS[run.population.pixels]
+        facts = _measure(run, chosen.network, GreyImages(job.train.pixels, job.train.labels, std=std))
         found = failures(chosen.network, images, [float("nan")] * len(names) if figures is None else _sizes(figures))
         sizes = [] if figures is None or len(set(_sizes(figures))) == 1 else accuracy_by_size(found, _sizes(figures))
         _write_tensors(directory / "maps.safetensors", run, _maps(chosen.network, images, shown))
@@ -109,7 +112,9 @@ def analyse(run: AnalysisRun, job: ShapesJob, store: ImageStore) -> None:
             data=job.digest,
             member_seed=chosen.seed,
             learnt=chosen.learnt,
+            n_pruned_by=len(job.train),
             n_images=len(images),
+            parameters=chosen.digest,
             n_parameters=chosen.network.architecture.n_parameters,
             failures=[
                 Failed(names[one.image], one.true, one.predicted, _number(one.size) if figures else None)
@@ -144,21 +149,22 @@ def _result(summary: AnalysisSummary) -> str:
 
 
 def _choose(run: AnalysisRun, job: ShapesJob) -> Chosen:
-    """The first member that learnt; if none did, the best."""
+    """The member that `best_learnt` names; if none learnt, the one with the highest accuracy."""
     directory = run.population.directory(job.results)
     summary = read_population_summary(directory / "summary.json")
     if summary.run != run.population or summary.data != job.digest:
         raise RunError(f"{directory}: is of another population or other images; remove the folder and run again")
-    learnt = summary.first_learnt
+    learnt = summary.best_learnt
     accuracies = [member.validation_accuracy for member in summary.members]
     position = int(np.argmax(accuracies)) if learnt is None else learnt
     architecture = architecture_of(run.population, job.train.image_size, job.n_classes)
     try:
-        parameters = load_file(directory / "weights.safetensors")["parameters"][position]
+        parameters = load_file(directory / "weights.safetensors")["parameters"][position].contiguous()
+        digest = hashlib.sha256(parameters.numpy().tobytes()).hexdigest()
         network = TinyNetwork(architecture, parameters.to(job.device.torch))
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise RunError(f"{directory / 'weights.safetensors'}: not readable ({error}); remove its folder") from None
-    return Chosen(network, summary.members[position].seed, learnt is not None, summary.fingerprint)
+    return Chosen(network, summary.members[position].seed, learnt is not None, digest)
 
 
 def _figures(store: ImageStore, names: Sequence[str]) -> list[Figure] | None:
@@ -176,13 +182,13 @@ def _sizes(figures: Sequence[Figure]) -> list[float]:
 
 def _shown(labels: NDArray[np.int64], figures: Sequence[Figure] | None) -> NDArray[np.int64]:
     """The thesis's choice: by size, or by angle where figures are turned and all of one size. Of others some of each class."""
-    if figures is None:
+    smallest = int(np.bincount(labels).min())
+    if figures is None or smallest < max(sum(wanted.values()) for wanted in ROTATION_CHOICE.values()):
         return np.concatenate([np.flatnonzero(labels == label)[:SHOWN_OF_A_CLASS] for label in np.unique(labels)])
     angles, sizes = [one.angle for one in figures], _sizes(figures)
     if len(set(angles)) > 1 and len(set(sizes)) == 1 and set(np.unique(labels)) == set(range(len(KINDS))):
         return choose_by_angle(labels, angles, ROTATION_CHOICE)
-    smallest = int(np.bincount(labels).min())
-    return choose_by_size(labels, sizes, min(3, smallest // 3))
+    return choose_by_size(labels, sizes)
 
 
 def _measure(run: AnalysisRun, network: TinyNetwork, images: GreyImages) -> dict[str, Any]:

@@ -111,11 +111,15 @@ class AnalysisSummary:
     member_seed: int
     learnt: bool
     """False: no member learnt, and the best one is analysed."""
+    parameters: str
+    """SHA-256 of the network's parameters."""
+    n_pruned_by: int
+    """Images that it is pruned by, and that filters are compared on: those it was trained on."""
     n_images: int
-    """That it is pruned by: all of the data set."""
+    """Of the whole data set, which failures are of."""
     n_parameters: int
     accuracy: float
-    """On all images, in 0..1."""
+    """On the images that it is pruned by, in 0..1."""
     filters: list[str]
     steps: list[PrunedStep]
     left: list[str]

@@ -51,6 +51,11 @@ def open_folder(run: AnyRun, results: Path, fingerprint: str, log: Log) -> Itera
         yield directory
 
 
+def fingerprint_in(run: AnyRun, results: Path) -> str:
+    """The fingerprint of what a complete Run's folder holds."""
+    return _fingerprint_in(run.directory(results) / "run.json")
+
+
 def _begun(directory: Path) -> str | None:
     """The fingerprint of what a Run's directory holds; None if nothing has begun there."""
     path = directory / "run.json"

@@ -1,6 +1,7 @@
 """Summary of a population: written once, when all its members are trained."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ NEAR = 0.005
 
 LEARNT_NAME = "learnt"
 OTHER_NAME = "other"
+DIVERGED_NAME = "diverged"
 
 
 def end_of(accuracy: float, n_classes: int) -> str:
@@ -91,14 +93,22 @@ class PopulationSummary:
     """ISO 8601, UTC."""
 
     def end(self, member: MemberResult) -> str:
-        """How a member ended; see `end_of`."""
+        """How a member ended: as `end_of` says, or `diverged`."""
+        if not math.isfinite(member.train_loss):
+            return DIVERGED_NAME
         return end_of(member.validation_accuracy, self.n_classes)
 
+    def dead_share(self, member: MemberResult) -> float:
+        """Of a member's filters, in 0..1; NaN of one that diverged, whose numbers are worse than dead."""
+        dead = sum(member.dead_filters) / sum(self.run.layers)
+        return math.nan if self.end(member) == DIVERGED_NAME else dead
+
     @property
-    def first_learnt(self) -> int | None:
-        """Position of the first member that learnt; None if none did."""
-        ends = [self.end(member) for member in self.members]
-        return ends.index(LEARNT_NAME) if LEARNT_NAME in ends else None
+    def best_learnt(self) -> int | None:
+        """Position of the first member with every validation image right, or else of the first that learnt; None if none did."""
+        perfect = [member.validation_accuracy == 1 for member in self.members]
+        learnt = [self.end(member) == LEARNT_NAME for member in self.members]
+        return next((flags.index(True) for flags in (perfect, learnt) if True in flags), None)
 
 
 def write_population_summary(path: Path, summary: PopulationSummary) -> None:

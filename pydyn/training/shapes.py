@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydyn.data.store import ImageStore
 from pydyn.device import Device
-from pydyn.errors import Stopped
+from pydyn.errors import DataError, Stopped
 from pydyn.studies.shapes_runs import AnalysisRun, PopulationRun
 from pydyn.training.analysis_runs import analyse
 from pydyn.training.folder import Log
@@ -39,6 +39,10 @@ def execute_shapes(
     """
     with ImageStore.open(store_path) as store:
         store.verify()
+        if others := {run.dataset for run in runs} - {store.name}:
+            raise DataError(
+                f"image store {store_path} holds {store.name!r}, not {others.pop()!r}; delete it and run again"
+            )
         # What other protocols hold out for validation is trained on here: decisions use nothing, figures are of the test images.
         train = images_of(store, "train", "validation", device=device.torch)
         validation = images_of(store, "test", device=device.torch)

@@ -84,7 +84,7 @@ def test_more_filters_make_smaller_chunks():
 @pytest.mark.parametrize("filters", ["65-2", "0", "2-2-2", "two", "2-", "02"])
 def test_filters_that_no_network_has_are_refused(filters):
     trainings = [{"dataset": "figures", "epochs": 1, "filters": [filters]}]
-    refused(configuration(trainings=trainings), "shapes.trainings[0].filters[0]", repr(filters))
+    refused(configuration(trainings=trainings), "shapes.trainings[0].filters[0]", repr(filters), "1 to 64, as 16-4")
 
 
 def test_a_data_set_that_is_not_declared_is_refused():
@@ -94,6 +94,20 @@ def test_a_data_set_that_is_not_declared_is_refused():
 
 def test_an_analysis_of_what_is_not_trained_is_refused():
     refused(configuration(analyses=[{"dataset": "figures", "filters": "8-8"}]), "analyses[0]: 8-8", "add it there")
+
+
+def test_an_analysis_that_could_be_of_two_populations_is_refused_until_it_says_which():
+    analysis = {"dataset": "figures", "filters": "2-2"}
+    refused(configuration(analyses=[analysis]), "2-2 on 'figures' is trained more than once; give `epochs`: 3 or 5")
+    config = parse(configuration(analyses=[analysis | {"epochs": 5}]))
+    (run,) = registry.experiments(config, "shapes")["analyses"]
+    assert run.population.epochs == 5
+
+
+def test_causes_listed_twice_are_refused():
+    cause = {"dataset": "figures", "filters": "2-2", "epochs": 3}
+    causes = [cause | {"replicates": 3}, cause]
+    refused(configuration(causes=causes), "causes lists 2-2 on 'figures' for 3 epochs more than once")
 
 
 def test_a_combination_listed_twice_is_refused():
@@ -113,7 +127,12 @@ def test_the_preset_has_every_combination_of_the_thesis_and_its_analyses():
             published.add((f"shapes-{row['dataset']}", filters, int(row["epochs"])))
     assert published <= trained
     assert {run.members for run in lists["trainings"]} == {20}
-    analysed = {(run.dataset, run.population.filters) for run in lists["analyses"]}
-    thesis = {("shapes-1.3", "16-4"), ("shapes-1.3", "2-16"), ("shapes-2.1", "16-16"), ("shapes-2.1", "8-4")}
+    analysed = {(run.dataset, run.population.filters, run.population.epochs) for run in lists["analyses"]}
+    thesis = {
+        ("shapes-1.3", "16-4", 40),
+        ("shapes-1.3", "2-16", 40),
+        ("shapes-2.1", "16-16", 70),
+        ("shapes-2.1", "8-4", 70),
+    }
     assert thesis <= analysed
     assert load("config.yaml").shapes is not None

@@ -32,7 +32,7 @@ def pruning_tables(one: Analysed) -> Iterator[Table]:
             columns[f"step {number_}"] = partial(_pruned, f"step_{number_}", step.removed)
         before = ", ".join(f"{100 * step.accuracy:.2f}" for step in part)
         first = (
-            f"{one.name}: accuracy in percent on all {number(one.summary.n_images)} images without each filter that "
+            f"{one.name}: accuracy in percent on the {number(one.summary.n_pruned_by)} training images without each filter that "
             "remains; the filter "
             "whose row says “goes” is removed at that step, and the network is smaller from then on."
             if start == 0
@@ -106,6 +106,77 @@ def interactions_table(one: Analysed) -> Table | None:
         f"change is listed from {100 * one.summary.run.interaction_above:g} points on."
     )
     return _shortened(f"shapes-interactions-{one.file}", caption, records, columns)
+
+
+def filters_table(one: Analysed) -> Table:
+    """Every filter and what it is ranked by."""
+    summary = one.summary
+    n_first = summary.run.population.layers[0]
+    nearest = [
+        max((value for column, value in enumerate(row) if column != number_ and value is not None), default=None)
+        for matrix in summary.activation_similarity
+        for number_, row in enumerate(matrix)
+    ]
+    steps, norms, activations = (
+        summary.scores[name] for name in ("step at which it goes", "L1 norm", "mean activation")
+    )
+    records = [
+        {
+            "filter": filter,
+            "step": None if filter in summary.left else int(step),
+            "l1_norm": norm,
+            "l1_rank": 1 + sum(other > norm for other in _layer_of(norms, position, n_first)),
+            "mean_activation": activation,
+            "most_similar_maps_percent": similar,
+        }
+        for position, (filter, step, norm, activation, similar) in enumerate(
+            zip(summary.filters, steps, norms, activations, nearest, strict=True)
+        )
+    ]
+    columns: dict[str, Callable[[Any], Cell]] = {
+        "filter": lambda row: label(row.filter),
+        "goes at step": lambda row: missing("stays") if pd.isna(row.step) else Cell(number(row.step)),
+        "L1 norm": lambda row: Cell(number(row.l1_norm, 2)),
+        "rank in its layer": lambda row: Cell(number(row.l1_rank)),
+        "mean activation": lambda row: Cell(f"{row.mean_activation:.3g}"),
+        "most similar maps, %": lambda row: _percent(row.most_similar_maps_percent),
+    }
+    caption = (
+        f"{one.name}: every filter, when greedy pruning lets it go, and what it might be told by: the L1 norm of its "
+        "kernel with its "
+        "rank, largest first, its mean activation on the training images, and how similar its maps are to the most "
+        "similar filter's."
+    )
+    return listing(f"shapes-filters-{one.file}", caption, pd.DataFrame(records), columns, folded=len(records) > 12)
+
+
+def _layer_of(values: list[float], position: int, n_first: int) -> list[float]:
+    return values[:n_first] if position < n_first else values[n_first:]
+
+
+def pairs_table(one: Analysed) -> Table | None:
+    """Pairs of the whole network's filters that interact."""
+    summary = one.summary
+    found: list[dict[str, Any]] = [
+        {"first": summary.filters[row], "second": summary.filters[column], "change": change}
+        for row, changes in enumerate(summary.pairs)
+        for column, change in enumerate(changes[:row])
+        if change is not None and abs(change) >= summary.run.interaction_above
+    ]
+    if not found:
+        return None
+    columns: dict[str, Callable[[Any], Cell]] = {
+        "filter": lambda row: label(row.first),
+        "and": lambda row: label(row.second),
+        "change": lambda row: Cell(number(100 * row.change, 2, sign=True)),
+    }
+    caption = (
+        f"{one.name}: pairs that interact in the whole network, strongest first: how many more points of accuracy "
+        "either costs when the "
+        "other is gone. Above 0: each does the other's work; below: they work together."
+    )
+    records = sorted(found, key=lambda pair: -abs(pair["change"]))
+    return _shortened(f"shapes-pairs-{one.file}", caption, records, columns)
 
 
 def alike_table(one: Analysed) -> Table | None:

@@ -1,7 +1,7 @@
 """Why trainings get stuck: initialiser, optimiser, learning rate, range of the pixels, loss, ReLU on the outputs."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from pydyn.report.statistics import share_interval
 from pydyn.report.tables import Cell, Table, label, listing, number
 from pydyn.studies.shapes_runs import PopulationRun
 from pydyn.training.history import read_history
-from pydyn.training.population_summary import LEARNT_NAME, MemberEpoch, MemberResult, PopulationSummary
+from pydyn.training.population_summary import LEARNT_NAME, MemberEpoch, PopulationSummary
 
 # What the loss of an image weighs whose own class has a probability below Keras's epsilon.
 CLIPPED_LOSS = -math.log(1e-7)
@@ -56,7 +56,7 @@ def causes_drawing(place: Place, summaries: Sequence[PopulationSummary]) -> Draw
             "0 to 255 (bytes) "
             "or 0 to 1 (unit); loss clipped, as by Keras up to 2.2, or exact; with a ReLU on the outputs or without."
         )
-        return finish(f"shapes-causes-{dataset}-{filters}", caption, figure)
+        return finish(f"shapes-causes-{dataset}-{filters}-e{epochs}", caption, figure)
 
 
 def _row_name(run: PopulationRun) -> str:
@@ -88,7 +88,7 @@ def factors_table(place: Place, summaries: Sequence[PopulationSummary]) -> Table
                     "learnt_percent": 100 * counted.count(LEARNT_NAME) / len(counted),
                     "interval_low": 100 * low,
                     "interval_high": 100 * high,
-                    "dead_filters_percent": _mean(100 * _dead(summary, member) for summary, member in members),
+                    "dead_filters_percent": _mean(100 * summary.dead_share(member) for summary, member in members),
                     "dead_outputs_mean": _mean(member.dead_outputs for _, member in members),
                 }
             )
@@ -111,7 +111,7 @@ def factors_table(place: Place, summaries: Sequence[PopulationSummary]) -> Table
         "interval. Dead "
         "filters are 0 on every validation image, dead outputs above 0 for none; both at the last epoch, mean over the trainings."
     )
-    table = listing(f"shapes-factors-{dataset}-{filters}", caption, shown, columns)
+    table = listing(f"shapes-factors-{dataset}-{filters}-e{epochs}", caption, shown, columns)
     return Table(table.name, caption, table.header, table.body, frame)
 
 
@@ -119,12 +119,10 @@ def _count(name: str) -> Callable[[Any], Cell]:
     return lambda row: Cell(number(getattr(row, name)))
 
 
-def _dead(summary: PopulationSummary, member: MemberResult) -> float:
-    return sum(member.dead_filters) / sum(summary.run.layers)
-
-
-def _mean(values: Any) -> float:
-    return float(np.mean(list(values)))
+def _mean(values: Iterable[float]) -> float:
+    """Without those that are NaN."""
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else 0.0
 
 
 def dying_drawing(place: Place, summaries: Sequence[PopulationSummary], results: ShapesResults) -> Drawing:
@@ -165,7 +163,7 @@ def dying_drawing(place: Place, summaries: Sequence[PopulationSummary], results:
             "for none, by epoch, "
             "mean over all trainings of all settings that end alike."
         )
-        return finish(f"shapes-dying-{dataset}-{filters}", caption, figure)
+        return finish(f"shapes-dying-{dataset}-{filters}-e{epochs}", caption, figure)
 
 
 def causes_in_words(place: Place, summaries: Sequence[PopulationSummary]) -> Iterator[str]:

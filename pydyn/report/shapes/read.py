@@ -19,6 +19,7 @@ from pydyn.studies.shapes import datasets, experiments
 from pydyn.studies.shapes_runs import AnalysisRun, PopulationRun
 from pydyn.training.analysis_summary import AnalysisSummary, read_analysis_summary
 from pydyn.training.population_summary import (
+    DIVERGED_NAME,
     LEARNT_NAME,
     OTHER_NAME,
     PopulationSummary,
@@ -35,8 +36,13 @@ class Combination:
     """Networks of some filters on a data set, measured and published."""
 
     summary: PopulationSummary
-    published: tuple[str, ...]
-    """How the thesis's trainings of this combination ended, one after the other."""
+    told: tuple[float, ...]
+    """Validation accuracies of the thesis's trainings of this combination, one after the other."""
+
+    @property
+    def published(self) -> list[str]:
+        """How these ended."""
+        return [end_of(accuracy, self.summary.n_classes) for accuracy in self.told]
 
     @property
     def run(self) -> PopulationRun:
@@ -55,7 +61,7 @@ class Combination:
 
     @property
     def as_many(self) -> list[str]:
-        """How the first members ended, as many as the thesis trained."""
+        """How the first members ended, as many as the thesis trained, or all if there are fewer."""
         return self.ends[: len(self.published)]
 
     @property
@@ -78,15 +84,15 @@ class Analysed:
 
     @property
     def name(self) -> str:
-        """As `16-4 on shapes-1.3`."""
+        """As `16-4 on shapes-1.3, 40 epochs`."""
         population = self.summary.run.population
-        return f"{population.filters} on {population.dataset}"
+        return f"{population.filters} on {population.dataset}, {population.epochs} epochs"
 
     @property
     def file(self) -> str:
         """As part of a file's name."""
         population = self.summary.run.population
-        return f"{population.dataset}-{population.filters}"
+        return f"{population.dataset}-{population.filters}-e{population.epochs}"
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,7 @@ class ShapesResults:
 
 def ends_of(n_classes: int) -> list[str]:
     """Every way to end, best first, for a table's columns."""
-    return [LEARNT_NAME, *(f"{right}/{n_classes}" for right in range(n_classes - 1, 0, -1)), OTHER_NAME]
+    return [LEARNT_NAME, *(f"{right}/{n_classes}" for right in range(n_classes - 1, 0, -1)), OTHER_NAME, DIVERGED_NAME]
 
 
 def read_shapes(config: Config, results: Path) -> ShapesResults:
@@ -143,8 +149,7 @@ def read_shapes(config: Config, results: Path) -> ShapesResults:
         summary = _read_population(run, results, data[run.dataset])
         told = published.shapes_set(data[run.dataset].declaration)
         values = published.shapes_trainings(told, run.filters, run.epochs) if told else []
-        ends = tuple(end_of(value, summary.n_classes) for value in values)
-        combinations.append(Combination(summary, ends))
+        combinations.append(Combination(summary, tuple(values)))
     causes = [
         _read_population(run, results, data[run.dataset])
         for run in dict.fromkeys(listed.get("causes", []))
