@@ -53,13 +53,15 @@ def figures(tmp_path_factory) -> Path:
 @pytest.fixture
 def execute(figures, tmp_path):
     """Runs to their folder of results; what was said."""
+    threads_before = torch.get_num_threads()
 
     def run(*runs, results=tmp_path, threads=1, stop=lambda: False):
         lines = []
         execute_shapes(list(runs), results, figures, open_device("cpu", threads), lines.append, stop)
         return lines
 
-    return run
+    yield run
+    torch.set_num_threads(threads_before)
 
 
 @pytest.fixture(scope="session")
