@@ -156,7 +156,9 @@ def _range_of(values: Sequence[NDArray[np.float64]]) -> Normalize:
 
 def line_style(position: int) -> dict[str, Any]:
     """Colour and dashes of the line at a position among others."""
-    return {"color": COLOURS[position % len(COLOURS)], "linestyle": DASHES[position % len(DASHES)]}
+    # Colours that come again do so with other dashes.
+    dashes = DASHES[(position + position // len(COLOURS)) % len(DASHES)]
+    return {"color": COLOURS[position % len(COLOURS)], "linestyle": dashes}
 
 
 def mean_and_band(

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from pydyn.report import published
+from pydyn.report.figures import COLOURS, DASHES, line_style
 from pydyn.report.page import write_report
 from pydyn.training.summary import Summary
 
@@ -304,3 +305,8 @@ def test_rows_that_differ_in_epochs_only_have_names_of_their_own(
     assert [row[0] for row in rows] == ["full pool, 8 epochs | n = 1", "full pool, 4 epochs | n = 1"]
     # Times are shares of the longest typical training.
     assert [row[9] for row in rows] == ["100 %", "50 %"]
+
+
+def test_no_two_of_many_lines_look_alike() -> None:
+    looks = [line_style(position) for position in range(len(COLOURS) * len(DASHES))]
+    assert len({(look["color"], str(look["linestyle"])) for look in looks}) == len(looks)
