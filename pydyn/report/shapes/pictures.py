@@ -67,7 +67,7 @@ def _shown_name(one: Analysed, row: int, class_names: tuple[str, ...]) -> str:
     name = class_names[shown.label]
     turned = {image.angle for image in one.summary.shown} not in ({None}, {0.0})
     if turned and shown.angle is not None:
-        return f"{name} {shown.angle:.0f}°"
+        return f"{name} {round(shown.angle) % 360}°"
     return name if shown.size is None else f"{name} {shown.size:.2f}"
 
 
