@@ -38,8 +38,8 @@ class Optimiser(Section):
 
 
 class TrainingSetting(Section):
-    """How tiny networks are trained. The thesis names none of this: with these defaults trainings stick in its way, at 1/3 and 2/3,
-    though not as often on every data set (see the report)."""
+    """How tiny networks are trained. The thesis names none of this: with these defaults trainings stick in its way, at 1/3 and
+    2/3, though not as often on every data set (see the report)."""
 
     optimiser: OptimiserName = "adam"
     learning_rate: Rate = 1e-3
