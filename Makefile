@@ -16,13 +16,21 @@ sanitize: setup
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		$(BIN)/pytest -o pythonpath=$(SANITIZED) -p no:cacheprovider -m 'not slow' tests/ops
 
-.PHONY: reproduce test sanitize setup lint format lock clean
+.PHONY: reproduce test test-slurm sanitize setup lint format lock clean
 
 reproduce: setup
 	@$(BIN)/pydyn reproduce --cores all $(ARGS)
 
 test: setup
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+# On a real SLURM of one node: some ten minutes, or what SLURM_TESTS chooses. As root with apt at hand it installs what is missing;
+# elsewhere the tests say why they are skipped.
+test-slurm: setup
+	@command -v slurmctld >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing slurm-wlm and munge"; timeout 120 apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive timeout 240 apt-get install -y -qq slurm-wlm munge >/dev/null || true; fi
+	PYDYN_SLURM=1 $(BIN)/python -m pytest -n 2 tests/cluster $(if $(SLURM_TESTS),-k "$(SLURM_TESTS)")
 
 setup: $(VENV)/.built
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 import click
 
 from pydyn.errors import PydynError, RunError
-from pydyn.files import write_text
+from pydyn.files import NO_ROOM, write_text
 
 if TYPE_CHECKING:
     from pydyn.config.main import Config
@@ -36,7 +36,10 @@ def main() -> None:
         _fail(str(error), error.status)
     except OSError as error:
         # Of the system and not of a program: a full disk, a folder in place of a file.
-        _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+        advice = (
+            "; make room and give the same command again, which goes on from there" if error.errno in NO_ROOM else ""
+        )
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}{advice}")
 
 
 def _fail(line: str, status: int = 1) -> NoReturn:
@@ -259,6 +262,18 @@ def report(config_files: tuple[Path, ...], output: Path) -> None:
 
     config = load(*config_files)
     write_report(config, Path(config.results), output, progress=_say)
+
+
+@cli.command()
+@click.argument("results", type=click.Path(path_type=Path), default="results")
+def status(results: Path) -> None:
+    """Say what of a workflow is complete, in work, failed and left, from the files in its folder RESULTS alone.
+
+    The estimate is of training time, one Run at a time, by the Runs that are complete.
+    """
+    from pydyn.status import describe, read_status
+
+    click.echo(describe(*read_status(results)))
 
 
 @cli.command()

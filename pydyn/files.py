@@ -1,5 +1,6 @@
 """Files that are either whole or absent: written under a temporary name, flushed to disk, renamed."""
 
+import errno
 import glob
 import os
 import platform
@@ -11,6 +12,7 @@ from pathlib import Path
 TEMPORARY_MARK = ".pydyn-part-"
 # Of other machines that share a file system one cannot tell which processes live.
 HOST = platform.node()
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -18,7 +20,8 @@ def whole_or_absent(path: Path | str) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends well, flush it to disk and rename it to `path`.
 
     If the block raises, the temporary file is removed and `path` is as it was. Left-overs of killed writers of the same
-    file on this machine are removed first, unless their process still lives.
+    file on this machine are removed first, unless their process still lives. Raises OSError with the file's name when there is
+    no room for it, whatever the library that writes makes of that.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,14 +35,42 @@ def whole_or_absent(path: Path | str) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except Exception as error:
+        if (number := _no_room(error)) is not None:
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add to a text file (UTF-8) and bring it to disk. Raises OSError with the file's name when there is no room for it."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_text(path: Path | str, text: str) -> None:
     """Write a whole text file (UTF-8), or leave `path` as it was."""
     with whole_or_absent(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _no_room(error: BaseException | None) -> int | None:
+    """The system's number for a full disk or a used-up quota, if that is what an error comes from; else None.
+
+    Libraries that write files raise exceptions of their own, with the system's words in them.
+    """
+    while error is not None:
+        for number in NO_ROOM:
+            if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+                return number
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _remove_left_overs(path: Path) -> None:

@@ -78,6 +78,7 @@ def test_help_is_quick_to_load_and_names_every_verb():
         "export",
         "predict",
         "report",
+        "status",
         "doctor",
         "reproduce",
         "schema",

@@ -1,6 +1,8 @@
 """Files are whole or absent."""
 
+import errno
 import os
+import re
 import subprocess
 import sys
 
@@ -28,7 +30,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
     path = tmp_path / "file.txt"
     code = f"""
+import errno
 import os
+import re
 from pydyn.files import whole_or_absent
 with whole_or_absent({str(path)!r}) as temporary:
     temporary.write_text("half")
@@ -54,3 +58,22 @@ def test_others_may_read_what_a_guarded_writer_wrote(tmp_path):
         os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
     (tmp_path / "plain").touch()
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        RuntimeError(f"Error while serializing: I/O error: {os.strerror(errno.ENOSPC)} (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_named_whoever_says_it(tmp_path, error):
+    path = tmp_path / "file.bin"
+    with pytest.raises(OSError, match=re.escape(os.strerror(errno.ENOSPC))) as raised, whole_or_absent(path):
+        try:
+            raise error
+        except Exception as cause:
+            raise ValueError("cannot write") from cause
+    assert raised.value.errno == errno.ENOSPC
+    assert raised.value.filename == str(path)
+    assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ from pydyn.config.main import Config
 from pydyn.studies.run import AnyRun, Run
 
 # A bound on one shell command's length, and on what one killed job has to look at again.
-MOST_RUNS_PER_CHUNK = 100
+MOST_RUNS_PER_CHUNK = 500
 
 
 @dataclass(frozen=True)

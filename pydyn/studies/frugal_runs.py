@@ -94,6 +94,11 @@ class HeadRun(FrugalRun):
         return self.features.dataset
 
     @property
+    def most_epochs(self) -> int:
+        """Fewer where no setting gets better any more."""
+        return self.epochs
+
+    @property
     def backbone(self) -> Backbone:
         """Whose features."""
         return self.features.backbone
@@ -136,6 +141,11 @@ class FineTuningRun(FrugalRun):
     class_weights: bool
     country: str
     seed: int
+
+    @property
+    def most_epochs(self) -> int:
+        """With each learning rate; fewer where it gets no better any more."""
+        return self.fine_tuning.epochs * len(self.fine_tuning.learning_rates)
 
     @property
     def backbone(self) -> Backbone:

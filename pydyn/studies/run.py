@@ -40,6 +40,11 @@ class AnyRun(ABC):
         """Readable and stable: the Run's folder below its study's."""
         return f"{self.setting}/seed{self.seed}"
 
+    @property
+    def most_epochs(self) -> int:
+        """Rows that its history can have; 1 for what is not trained in epochs."""
+        return 1
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in `run.json`."""
         return asdict(self)  # type: ignore[call-overload, no-any-return]
@@ -79,6 +84,11 @@ class Run(AnyRun):
     """Anew for each image and epoch. `crop-flip`: a random crop of the image with 4 black pixels around it, mirrored or not.
     `rotate-shift-flip`: turned by up to 15 degrees, moved by up to a tenth of its size, mirrored or not."""
     seed: int
+
+    @property
+    def most_epochs(self) -> int:
+        """All are trained."""
+        return self.epochs
 
     @cached_property
     def setting(self) -> str:

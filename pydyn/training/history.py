@@ -1,14 +1,13 @@
 """A Run's history: one row per epoch, appended and flushed, so that a killed Run keeps what it has."""
 
 import csv
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pydyn.errors import RunError
-from pydyn.files import write_text
+from pydyn.files import append_text, write_text
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -64,10 +63,7 @@ class History(Generic[Row]):
     def append(self, row: Row) -> None:
         """Add an epoch and bring it to disk."""
         self.rows.append(row)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(_line(_texts(row)))
-            file.flush()
-            os.fsync(file.fileno())
+        append_text(self.path, _line(_texts(row)))
 
 
 def read_history(path: Path, kind: type[Row]) -> list[Row]:

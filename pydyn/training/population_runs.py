@@ -148,7 +148,9 @@ def _train(
                 saved = time.monotonic()
             tell(epoch)
             if stopping:
-                raise Stopped(f"{run.id}: saved after epoch {population.epoch}; the same command goes on from there")
+                raise Stopped(
+                    f"{run.id}: asked to stop, saved after epoch {population.epoch}; the same command goes on from there"
+                )
     return rows, seconds
 
 

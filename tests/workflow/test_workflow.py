@@ -16,6 +16,7 @@ from pydyn.config.main import load
 from pydyn.data.store import ImageStore
 from pydyn.studies import registry
 from pydyn.training.summary import read_summary
+from tests.workflow_copy import copy_workflow
 
 # The finished workflow is made once, so what reads it runs in one process.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("finished workflow")]
@@ -145,7 +146,7 @@ def start_long(workflow, tool="reproduce"):
     trials = [{"strategy": {"name": "full"}}, {"strategy": {"name": "fixed", "alpha": 0.5}}]
     changes = {"epochs": 40, "protocols": ["paper"], "grid": None, "comparison": {"replicates": 2, "trials": trials}}
     workflow.change(studies=["dynamic"], chunk_images=1_000_000, dynamic=changes)
-    process = workflow.start(tool)
+    process = workflow.start(tool=tool)
     runs = runs_of(workflow)
     deadline = time.monotonic() + 300
     while not (runs[0].directory(workflow.results) / "summary.json").exists():
@@ -189,13 +190,39 @@ def test_after_a_kill_9_the_same_command_finishes_and_trains_nothing_twice(workf
 
 
 @alone
-def test_a_living_snakemake_is_not_disturbed(workflow):
+def test_a_living_snakemake_is_not_disturbed(workflow, tmp_path_factory):
     process, runs = start_long(workflow, tool="snakemake")
+    training = next(each for each in psutil.Process(process.pid).children(recursive=True) if "train" in each.cmdline())
+    training.suspend()  # so that it still lives when all has been tried
     second = workflow.run(tool="reproduce")
     assert second.returncode != 0
-    assert "lock" in (second.stdout + second.stderr).lower()
+    assert "another workflow works in this folder (process " in second.stdout + second.stderr
+    elsewhere = copy_workflow(tmp_path_factory.mktemp("elsewhere"))
+    shutil.copy(workflow.folder / "changes.yaml", elsewhere.folder)
+    third = elsewhere.run("--config", f"results={workflow.results}", tool="reproduce")
+    assert third.returncode != 0
+    assert f"{workflow.results}': another workflow works in this folder (process " in third.stdout + third.stderr
+    assert "Traceback" not in third.stdout + third.stderr
+    planned = elsewhere.run("-n", "--config", f"results={workflow.results}", tool="reproduce")
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    training.resume()
     assert process.wait(timeout=300) == 0
     assert all(is_complete(workflow, run) for run in runs)
+
+
+@alone
+def test_sigterm_makes_the_jobs_of_this_machine_save_and_ends(workflow):
+    process, runs = start_long(workflow)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) != 0
+    complete = [run for run in runs if is_complete(workflow, run)]
+    assert len(complete) < len(runs)
+    log = next((workflow.results / "logs" / "dynamic").glob("*.log"))
+    assert "asked to stop" in log.read_text().splitlines()[-1]
+    done = workflow.run(tool="reproduce")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(is_complete(workflow, run) for run in runs)
+    assert not (workflow.results / "dynamic" / "superseded").exists()
 
 
 def test_a_store_damaged_after_the_fact_is_refused_and_nothing_looks_trained(copied):

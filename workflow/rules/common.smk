@@ -17,7 +17,14 @@ from pydyn.provenance import (
     populations_digest,
     training_digest,
 )
-from pydyn.workflow import has_gpu, hold_folder, use_own_tools
+from pydyn.workflow import (
+    cancel_left_jobs,
+    has_gpu,
+    hold_folder,
+    hold_results,
+    refused,
+    use_own_tools,
+)
 
 use_own_tools()
 try:
@@ -29,9 +36,14 @@ validate(config, "../schemas/config.schema.json", set_default=False)
 
 RESULTS = PLAN.results.as_posix()
 REPORT = f"{RESULTS}/report/index.html"
-hold_folder(Path(REPORT))
-for mark in forget_false_marks(PLAN):
-    print(f"{mark}: Runs that it calls complete are gone", file=sys.stderr)
+# Only the Snakemake that is to run something touches anything, and not those that it starts in jobs.
+HOLDER = None
+if workflow.is_main_process and not workflow.output_settings.dryrun:
+    hold_folder(Path(REPORT))
+    HOLDER = hold_results(PLAN.results)
+    if HOLDER is None:
+        for mark in forget_false_marks(PLAN):
+            print(f"{mark}: Runs that it calls complete are gone", file=sys.stderr)
 USES_GPU = PLAN.config.device == "cuda" or (PLAN.config.device == "auto" and has_gpu())
 
 # The configuration as this workflow resolved it, which every verb reads. It is no job's input; jobs carry what they depend on as
@@ -39,6 +51,25 @@ USES_GPU = PLAN.config.device == "cuda" or (PLAN.config.device == "auto" and has
 # Snakemake looks no further at a job behind a job that runs.)
 CONFIG = f"{RESULTS}/config.json"
 RESOLVED = json.dumps(config, indent=2) + "\n"
+# For `pydyn status`, which may be asked where the data are not.
+RUNS_OF_JOBS = json.dumps(
+    {
+        study: {name: [run.id for run in chunk.runs] for name, chunk in chunks.items()}
+        for study, chunks in PLAN.chunks.items()
+    }
+)
+
+
+def memory(megabytes, per_input=0):
+    """What a job asks for: measured peaks with room (docs/clusters.md), and as much again with each attempt that failed."""
+    return lambda wildcards, input, attempt: round(
+        attempt * (megabytes + per_input * input.size_mb)
+    )
+
+
+def minutes(limit):
+    """A job's time limit, where there are such; longer with each attempt. What it had done when time was up, it keeps."""
+    return lambda wildcards, attempt: attempt * limit
 
 
 def source_files(wildcards):
@@ -58,7 +89,14 @@ def complete_chunks(wildcards):
 
 
 onstart:
-    write_text(CONFIG, RESOLVED)
+    try:
+        if HOLDER is not None:
+            raise refused(PLAN.results, HOLDER)
+        cancel_left_jobs(Path.cwd())
+        write_text(CONFIG, RESOLVED)
+        write_text(f"{RESULTS}/plan.json", RUNS_OF_JOBS)
+    except (PydynError, OSError) as error:
+        raise WorkflowError(str(error)) from None
 
 
 onsuccess:

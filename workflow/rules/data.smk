@@ -9,7 +9,8 @@ rule prepare:
         f"{RESULTS}/benchmarks/prepare/{{dataset}}.tsv"
     threads: 2
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
+        runtime=minutes(20),
     params:
         config=CONFIG,
         declaration=lambda wildcards: PLAN.config.datasets[
@@ -22,5 +23,5 @@ rule prepare:
     message:
         "Bringing data set {wildcards.dataset} into an image store"
     shell:
-        "pydyn prepare --config {params.config:q} --output {output.store:q} --threads {threads} {wildcards.dataset} 2>&1 "
-        "| tee {log:q}"
+        "exec pydyn prepare --config {params.config:q} --output {output.store:q} --threads {threads} {wildcards.dataset} "
+        "> >(trap '' TERM INT; exec tee {log:q}) 2>&1"

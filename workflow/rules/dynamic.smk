@@ -14,7 +14,8 @@ rule train_dynamic:
         f"{RESULTS}/benchmarks/dynamic/{{chunk}}.tsv"
     threads: PLAN.config.threads
     resources:
-        mem_mb=lambda wildcards, input: round(2500 + 3 * input.size_mb),
+        mem_mb=memory(2000, per_input=3),
+        runtime=minutes(120),
         gpu=int(USES_GPU),
     params:
         config=CONFIG,
@@ -31,4 +32,4 @@ rule train_dynamic:
     message:
         "Training {wildcards.chunk}"
     shell:
-        "pydyn train --config {params.config:q} --done {output.done:q} {params.runs:q} dynamic 2>&1 | tee {log:q}"
+        "exec pydyn train --config {params.config:q} --done {output.done:q} {params.runs:q} dynamic > >(trap '' TERM INT; exec tee {log:q}) 2>&1"

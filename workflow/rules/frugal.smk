@@ -12,7 +12,8 @@ rule adapt_backbone:
         f"{RESULTS}/benchmarks/frugal/adapt/{{features}}.tsv"
     threads: PLAN.config.threads
     resources:
-        mem_mb=4000,
+        mem_mb=memory(3500),
+        runtime=minutes(30),
         gpu=int(USES_GPU),
     params:
         config=CONFIG,
@@ -23,8 +24,8 @@ rule adapt_backbone:
     message:
         "Adapting {wildcards.features}"
     shell:
-        "pydyn features adapt --config {params.config:q} --output {output.adapted:q} {wildcards.features:q} 2>&1 "
-        "| tee {log:q}"
+        "exec pydyn features adapt --config {params.config:q} --output {output.adapted:q} {wildcards.features:q} "
+        "> >(trap '' TERM INT; exec tee {log:q}) 2>&1"
 
 
 rule extract_features:
@@ -45,7 +46,8 @@ rule extract_features:
         n_shards=r"\d+",
     threads: PLAN.config.threads
     resources:
-        mem_mb=4000,
+        mem_mb=memory(3500),
+        runtime=minutes(60),
         gpu=int(USES_GPU),
     params:
         config=CONFIG,
@@ -56,8 +58,13 @@ rule extract_features:
     message:
         "Extracting {wildcards.features}, shard {wildcards.shard} of {wildcards.n_shards} from 0"
     shell:
-        "pydyn features extract --config {params.config:q} --output {output.shard:q} --shard {wildcards.shard} "
-        "{wildcards.features:q} 2>&1 | tee {log:q}"
+        "exec pydyn features extract --config {params.config:q} --output {output.shard:q} --shard {wildcards.shard} "
+        "{wildcards.features:q} > >(trap '' TERM INT; exec tee {log:q}) 2>&1"
+
+
+# A second's work, on a few kilobytes: not worth a job of a scheduler's.
+localrules:
+    join_features,
 
 
 rule join_features:
@@ -75,15 +82,16 @@ rule join_features:
         f"{RESULTS}/benchmarks/frugal/join/{{features}}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(1000),
+        runtime=minutes(10),
     params:
         config=CONFIG,
         code=code_digest("pydyn.features.store"),
     message:
         "Joining {wildcards.features}"
     shell:
-        "pydyn features join --config {params.config:q} --output {output.features:q} {wildcards.features:q} 2>&1 "
-        "| tee {log:q}"
+        "exec pydyn features join --config {params.config:q} --output {output.features:q} {wildcards.features:q} "
+        "> >(trap '' TERM INT; exec tee {log:q}) 2>&1"
 
 
 rule train_heads:
@@ -98,7 +106,8 @@ rule train_heads:
         f"{RESULTS}/benchmarks/frugal/heads/{{chunk}}.tsv"
     threads: PLAN.config.threads
     resources:
-        mem_mb=lambda wildcards, input: round(3000 + 4 * input.size_mb),
+        mem_mb=memory(2500, per_input=4),
+        runtime=minutes(60),
         gpu=int(USES_GPU),
     params:
         config=CONFIG,
@@ -112,7 +121,7 @@ rule train_heads:
     message:
         "Training heads on {wildcards.chunk}"
     shell:
-        "pydyn train --config {params.config:q} --done {output.done:q} {params.runs:q} frugal 2>&1 | tee {log:q}"
+        "exec pydyn train --config {params.config:q} --done {output.done:q} {params.runs:q} frugal > >(trap '' TERM INT; exec tee {log:q}) 2>&1"
 
 
 rule fine_tune:
@@ -131,7 +140,8 @@ rule fine_tune:
         f"{RESULTS}/benchmarks/frugal/fine-tuning/{{chunk}}.tsv"
     threads: PLAN.config.threads
     resources:
-        mem_mb=8000,
+        mem_mb=memory(8000),
+        runtime=minutes(240),
         gpu=int(USES_GPU),
     params:
         config=CONFIG,
@@ -146,4 +156,4 @@ rule fine_tune:
     message:
         "Fine-tuning {wildcards.chunk}"
     shell:
-        "pydyn train --config {params.config:q} --done {output.done:q} {params.runs:q} frugal 2>&1 | tee {log:q}"
+        "exec pydyn train --config {params.config:q} --done {output.done:q} {params.runs:q} frugal > >(trap '' TERM INT; exec tee {log:q}) 2>&1"

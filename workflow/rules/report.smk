@@ -12,7 +12,8 @@ rule report:
         f"{RESULTS}/benchmarks/report.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(2000),
+        runtime=minutes(20),
     params:
         config=CONFIG,
         resolved=RESOLVED,
@@ -20,4 +21,4 @@ rule report:
     message:
         "Writing the report"
     shell:
-        "pydyn report --config {params.config:q} --output {output.page:q} 2>&1 | tee {log:q}"
+        "exec pydyn report --config {params.config:q} --output {output.page:q} > >(trap '' TERM INT; exec tee {log:q}) 2>&1"

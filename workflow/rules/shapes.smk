@@ -12,7 +12,8 @@ rule train_populations:
         chunk=r"(?!analysis__).+",
     threads: PLAN.config.threads
     resources:
-        mem_mb=lambda wildcards, input: round(1500 + 10 * input.size_mb),
+        mem_mb=memory(1500, per_input=10),
+        runtime=minutes(60),
         gpu=int(USES_GPU),
     params:
         config=CONFIG,
@@ -26,7 +27,7 @@ rule train_populations:
     message:
         "Training populations of {wildcards.chunk}"
     shell:
-        "pydyn train --config {params.config:q} --done {output.done:q} {params.runs:q} shapes 2>&1 | tee {log:q}"
+        "exec pydyn train --config {params.config:q} --done {output.done:q} {params.runs:q} shapes > >(trap '' TERM INT; exec tee {log:q}) 2>&1"
 
 
 rule analyse_filters:
@@ -43,7 +44,8 @@ rule analyse_filters:
         f"{RESULTS}/benchmarks/shapes/analysis/{{chunk}}.tsv"
     threads: PLAN.config.threads
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
+        runtime=minutes(20),
         gpu=int(USES_GPU),
     params:
         config=CONFIG,
@@ -57,4 +59,4 @@ rule analyse_filters:
     message:
         "Analysing filters of {wildcards.chunk}"
     shell:
-        "pydyn train --config {params.config:q} --done {output.done:q} {params.runs:q} shapes 2>&1 | tee {log:q}"
+        "exec pydyn train --config {params.config:q} --done {output.done:q} {params.runs:q} shapes > >(trap '' TERM INT; exec tee {log:q}) 2>&1"

@@ -1,0 +1,212 @@
+"""Where a study stands, told from its files alone: what is complete, in work, failed, left; and about how long that may take."""
+
+import fcntl
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Literal
+
+from pydyn.config.main import load
+from pydyn.errors import PydynError, RunError
+from pydyn.studies import registry
+from pydyn.studies.run import AnyRun
+
+State = Literal["complete", "in work", "begun", "failed", "left"]
+FAILED = "pydyn: error:"
+ASKED_TO_STOP = "asked to stop"
+OTHER_LOGS = ("prepare", "frugal/adapt", "frugal/extract", "frugal/join")
+"""Of jobs that belong to no chunk."""
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """Of one Run."""
+
+    run: AnyRun
+    state: State
+    """`in work`: a process holds it now (as far as the file system tells of processes elsewhere). `begun`: it has saved work and
+    waits to be gone on with. `failed`: the last job that was to train it ended with an error. `left`: nothing yet."""
+    epochs: int = 0
+    """Done so far, of a Run that keeps a history while it trains."""
+    problem: str = ""
+    seconds: float | None = None
+    """That a complete one took."""
+
+
+@dataclass
+class StudyStatus:
+    """Of one study."""
+
+    study: str
+    runs: list[RunStatus] = field(default_factory=list)
+
+    def count(self, state: State) -> int:
+        """How many Runs are in a state."""
+        return sum(status.state == state for status in self.runs)
+
+    @property
+    def seconds_spent(self) -> float:
+        """By complete Runs."""
+        return sum(status.seconds or 0.0 for status in self.runs)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of training that is left, one Run at a time, judged by complete ones; None if no complete one is like one that is left.
+
+        By the mean of those of the same setting, else by the mean time of an epoch of those of the same kind on the same data.
+        """
+        by_setting, by_kind = _means(self.runs)
+        total = 0.0
+        for status in self.runs:
+            if status.state == "complete":
+                continue
+            run = status.run
+            whole = by_setting.get(run.setting)
+            if whole is None:
+                an_epoch = by_kind.get((type(run), run.dataset))
+                if an_epoch is None:
+                    return None
+                whole = an_epoch * run.most_epochs
+            total += whole * (1 - min(1.0, status.epochs / run.most_epochs))
+        return total
+
+
+def read_status(results: Path) -> tuple[list[StudyStatus], list[str]]:
+    """The status of every study that the workflow of a folder of results consists of; and errors of jobs that train nothing.
+
+    Whether a Run is complete is told by its files' names, as everywhere before a job looks into them.
+
+    Raises PydynError where there are no results of a workflow.
+    """
+    for name in ("config.json", "plan.json"):
+        if not (results / name).is_file():
+            raise PydynError(
+                f"{results}: no results of a workflow ({name} is not there); name the folder that `results` names"
+            )
+    config = load(results / "config.json")
+    plan = json.loads((results / "plan.json").read_text(encoding="utf-8"))
+    statuses = []
+    for study, chunks in plan.items():
+        known = {run.id: run for run in registry.runs(config, study)}
+        status = StudyStatus(study)
+        for name, ids in chunks.items():
+            status.runs += _chunk(results, [known[run_id] for run_id in ids], _problem(_log_of(results, study, name)))
+        statuses.append(status)
+    logs = [log for folder in OTHER_LOGS for log in sorted((results / "logs" / folder).rglob("*.log"))]
+    return statuses, [problem for problem in map(_problem, [*logs, results / "logs" / "report.log"]) if problem]
+
+
+def _chunk(results: Path, runs: list[AnyRun], problem: str) -> list[RunStatus]:
+    """Runs that one job trains in turn: where it ended with an error, it was in the first that is not complete."""
+    found = [_run(results, run) for run in runs]
+    unfinished = [index for index, status in enumerate(found) if status.state != "complete"]
+    if problem and unfinished and not any(status.state == "in work" for status in found):
+        named = [index for index in unfinished if problem.startswith(f"{runs[index].id}:")]
+        begun = [index for index in unfinished if found[index].state == "begun"]
+        index = (named or begun or unfinished)[0]
+        found[index] = replace(found[index], state="failed", problem=problem)
+    return found
+
+
+def _run(results: Path, run: AnyRun) -> RunStatus:
+    directory = run.directory(results)
+    if run.is_complete(results):
+        return RunStatus(run, "complete", seconds=_seconds(directory / "summary.json"))
+    epochs = _epochs_done(directory / "history.csv")
+    if _is_held(directory.with_name(f".{directory.name}.lock")):
+        return RunStatus(run, "in work", epochs)
+    return RunStatus(run, "begun", epochs) if (directory / "run.json").exists() else RunStatus(run, "left")
+
+
+def _log_of(results: Path, study: str, chunk: str) -> Path:
+    """As the rules name it: kinds of chunks have folders of their own."""
+    kind, separator, rest = chunk.partition("__")
+    if separator and kind in ("heads", "fine-tuning", "analysis"):
+        return results / "logs" / study / kind / f"{rest}.log"
+    return results / "logs" / study / f"{chunk}.log"
+
+
+def _problem(log: Path) -> str:
+    """The error that a log ends with; empty if it ends with none, or with the wish that the command be given again."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    last = lines[-1] if lines else ""
+    if last.startswith(FAILED):
+        return "" if ASKED_TO_STOP in last else f"{last.removeprefix(FAILED).strip()} ({log})"
+    return f"{last} ({log})" if "Traceback (most recent call last):" in lines else ""
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a process trains the Run whose lock this is."""
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _epochs_done(history: Path) -> int:
+    try:
+        return max(0, len(history.read_text(encoding="utf-8").splitlines()) - 1)
+    except OSError:
+        return 0
+
+
+def _seconds(summary: Path) -> float:
+    """That a complete Run took. Each kind of summary keeps them in its own way: one figure, parts of it, or costs by stage."""
+    try:
+        found = json.loads(summary.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{summary}: not a readable summary ({error}); remove its folder and run again") from None
+    seconds = found.get("seconds", found.get("costs"))
+    if isinstance(seconds, dict):
+        return sum(float(value["seconds"] if isinstance(value, dict) else value) for value in seconds.values())
+    return float(seconds or 0.0)
+
+
+def _means(
+    runs: Iterable[RunStatus],
+) -> tuple[dict[str, float], dict[tuple[type[AnyRun], str], float]]:
+    settings: dict[str, list[float]] = defaultdict(list)
+    kinds: dict[tuple[type[AnyRun], str], list[float]] = defaultdict(list)
+    for status in runs:
+        if status.seconds is not None:
+            settings[status.run.setting].append(status.seconds)
+            kinds[type(status.run), status.run.dataset].append(status.seconds / status.run.most_epochs)
+    return (
+        {setting: fmean(values) for setting, values in settings.items()},
+        {kind: fmean(values) for kind, values in kinds.items()},
+    )
+
+
+def describe(statuses: Iterable[StudyStatus], problems: Iterable[str], most_named: int = 10) -> str:
+    """For a terminal: a line for each study, then what is in work and what has failed; then the other jobs' problems."""
+    states: list[State] = ["complete", "in work", "begun", "failed", "left"]
+    columns = "".join(f"{state:>10}" for state in states)
+    lines = [f"{'study':<14} {'Runs':>6} {columns} {'trained':>12}  to go, one at a time"]
+    named = []
+    for status in statuses:
+        counts = "".join(f"{status.count(state):>10}" for state in states)
+        left = "unknown yet" if status.seconds_left is None else _clock(status.seconds_left)
+        lines.append(f"{status.study:<14} {len(status.runs):>6} {counts} {_clock(status.seconds_spent):>12}  {left}")
+        shown = [each for each in status.runs if each.state in ("in work", "failed")]
+        for each in shown[:most_named]:
+            so_far = f", epoch {each.epochs} of {each.run.most_epochs}" if each.epochs else ""
+            named.append(f"{each.state}: {each.run.id}{so_far}{': ' + each.problem if each.problem else ''}")
+        if len(shown) > most_named:
+            named.append(f"... and {len(shown) - most_named} more of {status.study}")
+    return "\n".join([*lines, *named, *(f"failed: {problem}" for problem in problems)])
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

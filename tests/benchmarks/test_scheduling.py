@@ -1,0 +1,29 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "benchmarks.scheduling", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_sets_a_workflow_of_short_runs_beside_their_training(tmp_path):
+    done = run("--quick", "--json", tmp_path / "rows.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = json.loads((tmp_path / "rows.json").read_text())
+    assert row["case"] == "20 runs in 2 jobs, one machine"
+    assert 0 < row["ratio"] < 1
+    assert row["ratio"] == pytest.approx(row["rival_seconds"] / row["ours_seconds"])
+
+
+def test_wrong_arguments_are_refused_in_a_line():
+    done = run("--runs", 3)
+    assert done.returncode == 2
+    assert "--runs 3: allowed are multiples of 4" in done.stderr.splitlines()[-1]

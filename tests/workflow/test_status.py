@@ -1,0 +1,112 @@
+"""`pydyn status` tells from files what is complete, in work, failed and left."""
+
+import fcntl
+import subprocess
+import sys
+
+import pytest
+
+from pydyn.config.main import load
+from pydyn.status import read_status
+from pydyn.studies import registry
+from tests.workflow_copy import ENVIRONMENT
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("finished workflow")]
+
+
+def status_of(workflow, study="dynamic"):
+    statuses, problems = read_status(workflow.results)
+    assert not problems
+    return next(status for status in statuses if status.study == study)
+
+
+@pytest.fixture
+def workflow_of_runs(copied):
+    files = [copied.folder / name for name in ("config.yaml", "workflow/presets/ci.yaml", "changes.yaml")]
+    return copied, registry.runs(load(*files), "dynamic")
+
+
+def test_a_finished_workflow_has_nothing_to_go(workflow_of_runs):
+    workflow, runs = workflow_of_runs
+    status = status_of(workflow)
+    assert status.count("complete") == len(status.runs) == len(runs)
+    assert status.seconds_spent > 0
+    assert status.seconds_left == 0
+
+
+def test_every_state_is_told_apart(workflow_of_runs):
+    workflow, runs = workflow_of_runs
+    left, begun, in_work, failed = runs[0], runs[1], runs[2], runs[-1]
+    for run in (left, begun, in_work, failed):
+        (run.directory(workflow.results) / "summary.json").unlink()
+    (left.directory(workflow.results) / "run.json").unlink()
+    history = begun.directory(workflow.results) / "history.csv"
+    history.write_text("".join(history.read_text().splitlines(keepends=True)[:2]))
+    log = next(
+        path for path in (workflow.results / "logs" / "dynamic").glob("*.log") if f"{failed.id}:" in path.read_text()
+    )
+    log.write_text(log.read_text() + "pydyn: error: the roof fell in\n")
+    directory = in_work.directory(workflow.results)
+    with directory.with_name(f".{directory.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        status = status_of(workflow)
+    found = {each.run.id: each for each in status.runs}
+    assert {run.id: found[run.id].state for run in (left, begun, in_work, failed)} == {
+        left.id: "left",
+        begun.id: "begun",
+        in_work.id: "in work",
+        failed.id: "failed",
+    }
+    assert found[begun.id].epochs == 1
+    assert "the roof fell in" in found[failed.id].problem
+    assert status.count("complete") == len(runs) - 4
+    assert 0 < status.seconds_left < status.seconds_spent
+
+
+def test_a_job_that_was_asked_to_stop_has_not_failed(workflow_of_runs):
+    workflow, runs = workflow_of_runs
+    (runs[0].directory(workflow.results) / "summary.json").unlink()
+    for log in (workflow.results / "logs" / "dynamic").glob("*.log"):
+        log.write_text("pydyn: error: asked to stop after epoch 1 of 2; the same command goes on\n")
+    assert status_of(workflow).count("failed") == 0
+
+
+def test_an_error_that_names_no_run_is_shown_and_so_is_one_of_a_job_that_trains_nothing(workflow_of_runs):
+    workflow, runs = workflow_of_runs
+    for run in runs:
+        (run.directory(workflow.results) / "summary.json").unlink()
+        (run.directory(workflow.results) / "run.json").unlink()
+    for log in (workflow.results / "logs" / "dynamic").glob("*.log"):
+        log.write_text("pydyn: error: image store x.h5: differs from its digest\n")
+    (workflow.results / "logs" / "prepare" / "shapes-hard.log").write_text("pydyn: error: no such image\n")
+    statuses, problems = read_status(workflow.results)
+    failed = [each for each in statuses[0].runs if each.state == "failed"]
+    assert len(failed) == len(list((workflow.results / "logs" / "dynamic").glob("*.log")))
+    assert "differs from its digest" in failed[0].problem
+    (problem,) = problems
+    assert "no such image" in problem
+
+
+def test_on_the_command_line(finished, tmp_path):
+    def status(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "pydyn", "status", *arguments],
+            cwd=finished.folder,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = status()
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "study",
+        "dynamic",
+        "frugal",
+        "architectures",
+        "shapes",
+    ]
+    refused = status(str(tmp_path))
+    assert refused.returncode == 1
+    assert "no results of a workflow" in refused.stderr
