@@ -91,6 +91,10 @@ def read_status(results: Path) -> tuple[list[StudyStatus], list[str]]:
     statuses = []
     for study, chunks in plan.items():
         known = {run.id: run for run in registry.runs(config, study)}
+        if unknown := [run_id for ids in chunks.values() for run_id in ids if run_id not in known]:
+            raise PydynError(
+                f"{results / 'plan.json'}: Run {unknown[0]!r} is not known to this version; give the workflow's command once more"
+            )
         status = StudyStatus(study)
         for name, ids in chunks.items():
             status.runs += _chunk(results, [known[run_id] for run_id in ids], _problem(_log_of(results, study, name)))

@@ -1,42 +1,23 @@
 """Running Snakemake so that the same command always finishes, also after a kill -9; and what rules need of their surroundings."""
 
-import atexit
 import contextlib
-import errno
-import fcntl
 import os
-import platform
-import re
-import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import psutil
 
 from pydyn.errors import RunError
 from pydyn.files import write_text
+from pydyn.locks import SNAKEMAKE_FOLDER
 
 # What a driver leaves on a machine with an NVIDIA GPU. Asking torch would cost seconds, at each planning.
 GPU_MARK = Path("/dev/nvidiactl")
-SNAKEMAKE_FOLDER = Path(".snakemake")
-LOCK, REPORT = "pydyn.lock", "pydyn.report"
-RESULTS_LOCK = ".pydyn.lock"
+REPORT = "pydyn.report"
 PROFILE = Path("workflow/profiles/default")
-JOB_NAME = re.compile("pydyn_[0-9a-f-]{36}|pydyn-[a-z_]+")
-"""Of jobs that a profile of ours submits: by the plugin for SLURM, or by `sbatch` with the rule's name."""
-SECONDS_TO_CANCEL = 300
-SECONDS_BETWEEN_TOUCHES = 60
-# A file system without locks: there is nothing to be had from asking.
-NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
-
-_held: list[IO[str]] = []
 
 
 def use_own_tools() -> None:
@@ -52,71 +33,9 @@ def has_gpu() -> bool:
     return GPU_MARK.exists()
 
 
-def hold_folder(report: Path) -> None:
-    """Mark the working directory as one in which a Snakemake lives, as long as this process does; and where its report goes.
-
-    For the Snakemake that a person started, not for those that it starts in jobs: they may outlive it.
-    """
-    SNAKEMAKE_FOLDER.mkdir(exist_ok=True)
-    _hold(SNAKEMAKE_FOLDER / LOCK, fcntl.LOCK_SH)
+def tell_report(report: Path) -> None:
+    """Leave word for `reproduce` of where this workflow's report goes."""
     write_text(SNAKEMAKE_FOLDER / REPORT, str(report.resolve()))
-
-
-def hold_results(results: Path) -> str | None:
-    """Be the only workflow that writes to a folder of results, as long as this process lives.
-
-    Returns None if that is so, else who holds the folder. A holder on another machine is believed to live, too, as long as it
-    touches its lock: locks of some file systems do not reach other machines.
-    """
-    results.mkdir(parents=True, exist_ok=True)
-    path = results / RESULTS_LOCK
-    held = _hold(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    holder = path.read_text(encoding="utf-8").strip()
-    if held is None:
-        return holder or "a process that has just begun"
-    here = f" on {platform.node()}, "
-    if holder and here not in holder and time.time() - path.stat().st_mtime < 2 * SECONDS_BETWEEN_TOUCHES:
-        return f"{holder}; if it was killed: this is known in {2 * SECONDS_BETWEEN_TOUCHES} seconds"
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    # Into the locked file itself: one put in its place would not be locked.
-    held.truncate(0)
-    held.write(f"process {os.getpid()}{here}since {now}\n")
-    held.flush()
-    atexit.register(held.truncate, 0)
-    threading.Thread(target=_touch, args=(path,), daemon=True).start()
-    return None
-
-
-def refused(results: Path, holder: str) -> RunError:
-    """What a second workflow on a folder of results is told."""
-    return RunError(
-        f"results = {str(results)!r}: another workflow works in this folder ({holder}); wait until it ends, end it, or give "
-        "another folder (--config results=FOLDER)"
-    )
-
-
-def _touch(path: Path) -> None:
-    while True:
-        time.sleep(SECONDS_BETWEEN_TOUCHES)
-        with contextlib.suppress(OSError):
-            os.utime(path)
-
-
-def _hold(path: Path, kind: int) -> IO[str] | None:
-    """Lock a file until this process ends; None if others keep it from that."""
-    # NFS gives a shared lock for a file that can be read, and an exclusive one for a file that can be written.
-    file = path.open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(file, kind)
-    except BlockingIOError:
-        file.close()
-        return None
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-        print(f"{path}: this file system has no locks; take care to start one workflow at a time", file=sys.stderr)
-    _held.append(file)
-    return file
 
 
 def reproduce(arguments: Sequence[str]) -> int:
@@ -184,57 +103,3 @@ def megabytes_here() -> int:
     if limit.is_file() and (text := limit.read_text().strip()).isdigit():
         total = min(total, int(text))
     return total // 2**20
-
-
-def cancel_left_jobs(folder: Path, say: Callable[[str], None] = print) -> list[str]:
-    """Cancel SLURM jobs that a Snakemake of this folder has left behind when it was killed, and wait until they are gone.
-
-    Their names tell that a profile of ours has submitted them, and from which folder. While another Snakemake lives in this
-    folder nothing is cancelled: its jobs look alike. Returns the jobs' ids; none where there is no SLURM.
-
-    Raises RunError if they do not end, or if SLURM stops to say whether they do.
-    """
-    if shutil.which("squeue") is None or not _alone():
-        return []
-    left = _jobs_of(folder)
-    if not left:
-        # Nor if SLURM does not say: there may be none behind its commands, and jobs left behind keep their Runs for themselves.
-        return []
-    say(f"Cancelling {len(left)} SLURM jobs that a killed workflow has left: {', '.join(left)}")
-    subprocess.run(["scancel", *left], check=False)
-    deadline = time.monotonic() + SECONDS_TO_CANCEL
-    while (still := _jobs_of(folder)) != []:
-        if time.monotonic() > deadline:
-            what = "squeue fails" if still is None else f"SLURM jobs {', '.join(still)} do not end"
-            raise RunError(f"{what} {SECONDS_TO_CANCEL} s after jobs that a killed workflow has left were cancelled")
-        time.sleep(1)
-    return left
-
-
-def _alone() -> bool:
-    """Whether no other Snakemake of this workflow holds this folder; `hold_folder` comes first."""
-    lock = next(file for file in _held if Path(file.name).name == LOCK)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held, or a file system that cannot say
-        return False
-    finally:
-        with contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_SH)
-    return True
-
-
-def _jobs_of(folder: Path) -> list[str] | None:
-    """Ids of this user's jobs, waiting or running, that profiles of ours submitted from a folder; None if SLURM does not say."""
-    # %Z last: a folder's name may hold anything.
-    listing = ["squeue", "--noheader", "--user", str(os.getuid()), "--format", "%A %j %Z"]
-    try:
-        done = subprocess.run(listing, capture_output=True, text=True, check=True, timeout=60)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    jobs = [line.strip().split(" ", 2) for line in done.stdout.splitlines() if line.strip()]
-    return [
-        job
-        for job, name, where in jobs
-        if JOB_NAME.fullmatch(name) and Path(where) == folder and job != os.environ.get("SLURM_JOB_ID")
-    ]

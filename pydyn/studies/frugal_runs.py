@@ -1,5 +1,6 @@
 """What the study `frugal` extracts and trains, as immutable descriptions."""
 
+from abc import abstractmethod
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,9 +67,9 @@ class FrugalRun(AnyRun):
     country: str
 
     @property
+    @abstractmethod
     def backbone(self) -> Backbone:
         """Whose features, or which network."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class AnyRun(ABC):
 
     @property
     def most_epochs(self) -> int:
-        """Rows that its history can have; 1 for what is not trained in epochs."""
+        """Epochs that it can take; 1 for what is not trained in epochs."""
         return 1
 
     def to_dict(self) -> dict[str, Any]:

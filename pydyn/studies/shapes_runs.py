@@ -32,6 +32,11 @@ class PopulationRun(AnyRun):
     seed: int
 
     @property
+    def most_epochs(self) -> int:
+        """All are trained."""
+        return self.epochs
+
+    @property
     def layers(self) -> tuple[int, ...]:
         """Filters of each convolutional layer."""
         return tuple(int(count) for count in self.filters.split("-"))

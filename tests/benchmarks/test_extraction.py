@@ -1,16 +1,11 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.benchmarks.running import run_benchmark
 
-
-def run(*arguments):
-    command = [sys.executable, "-m", "benchmarks.extraction", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+run = partial(run_benchmark, "extraction")
 
 
 @pytest.mark.slow

@@ -1,21 +1,15 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 import torch
 
 from benchmarks.rivals import PADDING, CachedBatch, PlainBatch, TracedBatch, ambiguity_loss
 from pydyn.ops import ambiguity_cross_entropy, gather_images, reference
+from tests.benchmarks.running import run_benchmark
 
-ROOT = Path(__file__).parents[2]
 MEAN, STD = (0.5, 0.4, 0.6), (0.2, 0.3, 0.25)
-
-
-def run(*arguments):
-    command = [sys.executable, "-m", "benchmarks.ops", "--device", "cpu", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+run = partial(run_benchmark, "ops", "--device", "cpu")
 
 
 def test_prints_a_table_and_writes_rows_and_a_plot(tmp_path):

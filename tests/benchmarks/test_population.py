@@ -1,20 +1,14 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 import torch
 
 from benchmarks.population import OneByOne, Together, one_forward_each, one_pass
 from pydyn.models.tiny import TinyCNN
+from tests.benchmarks.running import run_benchmark
 
-ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments):
-    command = [sys.executable, "-m", "benchmarks.population", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+run = partial(run_benchmark, "population")
 
 
 def test_prints_a_table_and_writes_rows(tmp_path):

@@ -1,16 +1,11 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.benchmarks.running import run_benchmark
 
-
-def run(*arguments):
-    command = [sys.executable, "-m", "benchmarks.training", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+run = partial(run_benchmark, "training")
 
 
 def test_prints_speeds_and_writes_a_row_for_each_rival(tmp_path):

@@ -124,9 +124,7 @@ def test_a_job_over_its_memory_limit_gets_more(slurm, on_slurm):
 def test_a_job_whose_time_is_nearly_up_saves_and_its_next_attempt_goes_on(slurm, on_slurm):
     runs = make_long(on_slurm, epochs=300)
     before_jobs = slurm.jobs()
-    # One minute, then two. Without a signal from SLURM: where it tracks processes by cgroups none would arrive.
-    options = ("--set-resources", "train_dynamic:runtime=attempt", "train_dynamic:slurm_extra=''")
-    process = on_slurm.start(*options)
+    process = on_slurm.start("--set-resources", "train_dynamic:runtime=attempt")  # one minute, then two
     wait_for(lambda: len(trainings(slurm, before_jobs)) > 1, process)
     before = complete(on_slurm, runs)
     assert process.wait(timeout=500) == 0

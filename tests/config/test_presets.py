@@ -13,9 +13,10 @@ def preset(name):
     return parse(overlay(read(ROOT / "config.yaml"), read(ROOT / "workflow" / "presets" / f"{name}.yaml")))
 
 
+@pytest.mark.parametrize("scale", ["shapes-cpu", "paper"])
 @pytest.mark.parametrize("name", ["shapes-1.2", "shapes-1.3", "shapes-2.1"])
-def test_the_theses_sets_are_whole(name):
-    dataset = preset("shapes-cpu").datasets[name]
+def test_the_theses_sets_are_whole(scale, name):
+    dataset = preset(scale).datasets[name]
     assert (dataset.train, dataset.test, dataset.image_size) == (6000, 3000, 28)
 
 
@@ -26,9 +27,14 @@ def test_real_images_are_seen_at_the_size_that_the_weights_were_made_for():
     assert study.search.combinations == [10, 40, 160]
 
 
-def test_the_published_size_of_the_study_architectures():
-    study = preset("architectures-cpu").architectures
-    assert (study.epochs, study.replicates, study.grid.share) == (10, 3, 0.8)
+def test_the_thesis_is_run_whole_on_a_cpu_already():
+    assert preset("paper").shapes == preset("shapes-cpu").shapes
+
+
+@pytest.mark.parametrize(("scale", "replicates"), [("architectures-cpu", 3), ("paper", 5)])
+def test_the_published_size_of_the_study_architectures(scale, replicates):
+    study = preset(scale).architectures
+    assert (study.epochs, study.replicates, study.grid.share) == (10, replicates, 0.8)
     assert (study.grid.epochs, study.grid.batch_sizes, study.grid.learning_rates) == (
         [5, 10, 15],
         [32, 64, 128],

@@ -8,6 +8,8 @@ from snakemake.utils import validate
 from pydyn.data.checks import source_state
 from pydyn.errors import PydynError
 from pydyn.files import write_text
+from pydyn.left_jobs import cancel_left_jobs
+from pydyn.locks import hold_folder, hold_results, refused
 from pydyn.plan import forget_false_marks, make_plan
 from pydyn.provenance import (
     analyses_digest,
@@ -17,14 +19,7 @@ from pydyn.provenance import (
     populations_digest,
     training_digest,
 )
-from pydyn.workflow import (
-    cancel_left_jobs,
-    has_gpu,
-    hold_folder,
-    hold_results,
-    refused,
-    use_own_tools,
-)
+from pydyn.workflow import has_gpu, tell_report, use_own_tools
 
 use_own_tools()
 try:
@@ -39,7 +34,8 @@ REPORT = f"{RESULTS}/report/index.html"
 # Only the Snakemake that is to run something touches anything, and not those that it starts in jobs.
 HOLDER = None
 if workflow.is_main_process and not workflow.output_settings.dryrun:
-    hold_folder(Path(REPORT))
+    hold_folder()
+    tell_report(Path(REPORT))
     HOLDER = hold_results(PLAN.results)
     if HOLDER is None:
         for mark in forget_false_marks(PLAN):

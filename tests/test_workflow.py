@@ -1,0 +1,43 @@
+"""What `pydyn reproduce` adds to Snakemake's arguments."""
+
+from pathlib import Path
+
+import pytest
+
+from pydyn import workflow
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """With a default profile, on a machine of 1,000 MB."""
+    (tmp_path / workflow.PROFILE).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(workflow, "megabytes_here", lambda: 1000)
+    monkeypatch.delenv("SNAKEMAKE_PROFILE", raising=False)
+
+
+PROFILE = ["--workflow-profile", str(workflow.PROFILE)]
+
+
+@pytest.mark.parametrize(
+    ("given", "added"),
+    [
+        (["--cores", "2"], [*PROFILE, "--resources", "gpu=1", "mem_mb=1000"]),
+        (["--cores", "2", "--resources", "gpu=2"], PROFILE),
+        (["--workflow-profile=mine"], []),
+        (["--profile", "mine"], []),
+        (["--executor", "slurm"], []),
+    ],
+)
+def test_jobs_share_this_machine_unless_they_go_elsewhere(folder, given, added):
+    assert workflow._for_this_machine(given) == added
+
+
+def test_a_profile_of_the_environment_is_left_alone(folder, monkeypatch):
+    monkeypatch.setenv("SNAKEMAKE_PROFILE", "mine")
+    assert workflow._for_this_machine(["--cores", "2"]) == []
+
+
+def test_memory_is_what_the_system_says():
+    total = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+    assert 0 < workflow.megabytes_here() <= int(total.split()[1]) // 1024 + 1
