@@ -81,14 +81,14 @@ class ResidentImages:
         """
         return ops.gather_images(self._images, index, self._mean, self._std)
 
-    def augmented_batch(self, index: Tensor, augmentation: Augmentation, seed: int, epoch: int) -> Tensor:
+    def augmented_batch(self, index: Tensor, augmentation: Augmentation, seed: int, epoch: int | Tensor) -> Tensor:
         """Gather images, each changed at random, and normalise them.
 
         Args:
             index: as for `batch`.
             augmentation: what is done to images; see `AUGMENTATIONS`.
             seed: with the epoch and an image's index it decides what that image gets, whatever the batch.
-            epoch: any number that is another one in each epoch.
+            epoch: any number that is another one in each epoch; a CUDA graph takes it from an int64 tensor of one element.
 
         Returns:
             As `batch`.

@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 from pydyn.data.batches import ResidentImages
 from pydyn.errors import RunError, Stopped
 from pydyn.models import cnn
-from pydyn.ops import AmbiguityTerms, ambiguity_cross_entropy
 from pydyn.seeding import derive_seed, numpy_generator, own_draws, torch_generator
 from pydyn.selection.strategy import Outcome
 from pydyn.studies.run import Run
@@ -24,6 +22,7 @@ from pydyn.training.dead_units import dead_units, watch_units
 from pydyn.training.fusion import fuse
 from pydyn.training.history import Epoch, History, to_values
 from pydyn.training.protocol import Parts
+from pydyn.training.step import Passes, Step, recorder_for, tally
 from pydyn.training.stopping import Stop
 from pydyn.training.summary import DeadUnits
 
@@ -63,7 +62,6 @@ class Training:
         self.run = run
         self.images = images.scaled(conventions.scaling)
         self.parts = parts
-        self.precision = precision
         self.n_classes = n_classes
         height, width, channels = images.shape
         try:
@@ -77,8 +75,14 @@ class Training:
         fuse(network)
         self.network: nn.Sequential = network.to(images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.Adam(
-            self.network.parameters(), run.learning_rate, eps=conventions.adam_epsilon, fused=True
+            self.network.parameters(),
+            run.learning_rate,
+            eps=conventions.adam_epsilon,
+            fused=True,
+            capturable=images.device.type == "cuda",
         )
+        self._passes = Passes(self.network, self.images, precision)
+        self._step = self._new_step()
         self.strategy = run.strategy.build(len(parts.pool), numpy_generator(run.seed, "selection"), run.epochs)
         self.times_trained = np.zeros(len(parts.pool), dtype=np.int32)
         self.epoch = 0
@@ -89,14 +93,23 @@ class Training:
         self.resamplings = {"none": 0, "I": 0, "II": 0}
         self.sittings = 1
 
+    def _new_step(self) -> Step:
+        seed, recorder = derive_seed(self.run.seed, "augmentation"), recorder_for(self.images.device)
+        return Step(self._passes, self.optimiser, self.run.batch_size, self.run.augmentation, seed, recorder)
+
     def run_epoch(self) -> Epoch:
-        """Train on the subset, evaluate, let the strategy choose the next subset."""
+        """Train on the subset, evaluate, let the strategy choose the next subset.
+
+        Recording a step for CUDA is in no part of the epoch's seconds.
+        """
         self.epoch += 1
         start = time.perf_counter()
         subset = self.strategy.subset()
         self.times_trained[subset] += 1  # a subset holds no image twice
         self.images_trained += len(subset)
         selected = time.perf_counter()
+        self._step.prepare(len(subset), self.strategy.weights() is not None)
+        prepared = time.perf_counter()
         with own_draws(self.images.device, self.run.seed, "dropout", self.epoch):
             train_loss, train_accuracy, scores = self._train(subset)
         trained = time.perf_counter()
@@ -123,7 +136,7 @@ class Training:
             resampling=resampling.kind,
             replaced=resampling.replaced,
             beta=resampling.beta,
-            seconds_train=trained - selected,
+            seconds_train=trained - prepared,
             seconds_evaluate=evaluated - trained,
             seconds_select=selected - start + time.perf_counter() - evaluated,
         )
@@ -140,17 +153,14 @@ class Training:
         weights = self.strategy.weights()
         weight = None if weights is None else torch.from_numpy(weights).to(self.images.device)[order]
         total = torch.zeros(2, dtype=torch.float64, device=self.images.device)
-        scores = torch.empty(2, len(subset), device=self.images.device)
+        in_order = torch.empty(2, len(subset), device=self.images.device)
         for start in range(0, len(index), self.run.batch_size):
             batch = slice(start, start + self.run.batch_size)
-            images = self._training_images(index[batch])
-            terms = self._cross_entropy(images, index[batch], reduction="mean" if weight is None else "none")
-            self.optimiser.zero_grad()
-            (terms.loss if weight is None else (terms.loss * weight[batch]).mean()).backward()
-            self.optimiser.step()
-            total += _tally(terms)
-            scores[0, order[batch]] = terms.losses
-            scores[1, order[batch]] = terms.margins
+            taken = self._step(index[batch], None if weight is None else weight[batch], self.epoch)
+            total += taken.tally
+            in_order[:, batch] = taken.scores
+        scores = torch.empty_like(in_order)
+        scores[:, order] = in_order
         return *self._means(total, len(index)), scores.cpu().numpy()
 
     @torch.no_grad()
@@ -159,7 +169,7 @@ class Training:
         self.network.eval()
         total = torch.zeros(2, dtype=torch.float64, device=self.images.device)
         for batch in self._evaluation_batches(part):
-            total += _tally(self._cross_entropy(self.images.batch(batch), batch))
+            total += tally(self._passes.terms(self.images.batch(batch), batch))
         return self._means(total, len(part))
 
     @torch.no_grad()
@@ -169,8 +179,7 @@ class Training:
         counts = torch.zeros(self.n_classes, self.n_classes, dtype=torch.int64, device=self.images.device)
         with watch_units(self.network) as highest:
             for batch in self._evaluation_batches(part):
-                with self._autocast():
-                    taken = self.network(self.images.batch(batch)).argmax(1)
+                taken = self._passes.logits(self.images.batch(batch)).argmax(1)
                 counts.view(-1).add_(
                     torch.bincount(self.images.labels[batch] * self.n_classes + taken, minlength=counts.numel())
                 )
@@ -180,24 +189,6 @@ class Training:
         height, width, _ = self.images.shape
         batches: tuple[Tensor, ...] = self.images.indices(part).split(max(1, EVALUATION_PIXELS // (height * width)))
         return batches
-
-    def _training_images(self, index: Tensor) -> Tensor:
-        if self.run.augmentation == "none":
-            return self.images.batch(index)
-        seed = derive_seed(self.run.seed, "augmentation")
-        return self.images.augmented_batch(index, self.run.augmentation, seed, self.epoch)
-
-    def _cross_entropy(
-        self, images: Tensor, index: Tensor, reduction: Literal["mean", "none"] = "mean"
-    ) -> AmbiguityTerms:
-        with self._autocast():
-            logits = self.network(images)
-        return ambiguity_cross_entropy(
-            logits, self.images.labels, index=index, strength=0.0, reduction=reduction, terms=True
-        )
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     @staticmethod
     def _means(total: Tensor, count: int) -> tuple[float, float]:
@@ -218,7 +209,8 @@ class Training:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict`."""
         self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimiser.load_state_dict(state["optimiser"])  # which replaces tensors
+        self._step = self._new_step()
         self.strategy.load_state_dict(tensors_to_arrays(state["strategy"]))
         self.times_trained = tensors_to_arrays(state["times_trained"])
         self.best_weights = state["best_weights"]
@@ -228,10 +220,6 @@ class Training:
 
 
 _COUNTERS = ("epoch", "images_trained", "best_epoch", "best_accuracy", "resamplings", "sittings")
-
-
-def _tally(terms: AmbiguityTerms) -> Tensor:
-    return torch.stack([terms.losses.detach().double().sum(), terms.correct.sum().double()])
 
 
 def train(

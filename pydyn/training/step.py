@@ -1,0 +1,199 @@
+"""One step of training after the other: gather, forward and backward pass, optimiser; on CUDA replayed as one graph.
+
+A small network computes a batch in less time than a GPU needs to be told of it kernel by kernel. A CUDA graph starts all kernels
+of a step at once.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pydyn.data.batches import Augmentation, ResidentImages
+from pydyn.ops import AmbiguityTerms, ambiguity_cross_entropy
+
+# Steps before a capture: libraries choose their kernels and take their workspaces in the first ones.
+WARM_UP_STEPS = 3
+
+
+class Taken(NamedTuple):
+    """What a step tells of its images, as the network was before it."""
+
+    scores: Tensor
+    """(2, B), float32: losses and margins."""
+    tally: Tensor
+    """(2,), float64: sum of losses, number of images classified correctly."""
+
+
+Recorder = Callable[[Callable[[], Taken]], tuple[Taken, Callable[[], Any]]]
+"""Takes a function on tensors at fixed places; returns what that returns, and what does it once more, in place."""
+
+
+def capture(run: Callable[[], Taken]) -> tuple[Taken, Callable[[], None]]:
+    """Record a function as a CUDA graph, after a few runs of it that count."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UP_STEPS):
+            run()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        taken = run()
+    return taken, graph.replay
+
+
+def recorder_for(device: torch.device) -> Recorder | None:
+    """On CUDA, `capture`."""
+    return capture if device.type == "cuda" else None
+
+
+class Passes:
+    """A network on batches of resident images, in the precision of its Run."""
+
+    def __init__(self, network: nn.Module, images: ResidentImages, precision: str) -> None:
+        """Take what is on one device; `precision` is `bf16` or `fp32`."""
+        self.network = network
+        self.images = images
+        self._precision = precision
+
+    def logits(self, batch: Tensor) -> Tensor:
+        """(B, classes) of images (B, C, H, W)."""
+        with self._autocast():
+            logits: Tensor = self.network(batch)
+        return logits
+
+    def terms(self, batch: Tensor, index: Tensor, reduction: Literal["mean", "none"] = "mean") -> AmbiguityTerms:
+        """Cross-entropy and what it is made of, of images whose labels are those of `index`."""
+        return ambiguity_cross_entropy(
+            self.logits(batch), self.images.labels, index=index, strength=0.0, reduction=reduction, terms=True
+        )
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.images.device.type, torch.bfloat16, enabled=self._precision == "bf16")
+
+
+@dataclass
+class _Recorded:
+    """A recorded step: the places it reads, what it returns, and how to take it."""
+
+    index: Tensor
+    weight: Tensor | None
+    epoch: Tensor
+    taken: Taken
+    replay: Callable[[], Any]
+
+
+@contextlib.contextmanager
+def _kept(network: nn.Module, optimiser: torch.optim.Optimizer) -> Iterator[None]:
+    """Put weights, buffers and the optimiser's state back afterwards, in place. State that did not exist before becomes 0."""
+    tensors = {name: value.clone() for name, value in network.state_dict().items()}
+    states = {
+        parameter: {name: value.clone() for name, value in state.items()}
+        for parameter, state in optimiser.state.items()
+    }
+    yield
+    network.load_state_dict(tensors)
+    for parameter, state in optimiser.state.items():
+        for name, value in state.items():
+            if parameter in states:
+                value.copy_(states[parameter][name])
+            else:
+                value.zero_()
+
+
+class Step:
+    """Trains a network on one batch; whole batches by a recording, where there is a recorder.
+
+    The recording works on the tensors of network and optimiser as they are at `prepare`: make another Step after they were
+    replaced. Recorded or not, a step does the same to the last bit, if the kernels are deterministic.
+    """
+
+    def __init__(
+        self,
+        passes: Passes,
+        optimiser: torch.optim.Optimizer,
+        batch_size: int,
+        augmentation: Augmentation | Literal["none"],
+        seed: int,
+        recorder: Recorder | None,
+    ) -> None:
+        """Take what to train.
+
+        Args:
+            passes: of the network.
+            optimiser: of its parameters; `capturable` if it is to be captured.
+            batch_size: of whole batches.
+            augmentation: of the images.
+            seed: of the augmentation.
+            recorder: records steps on whole batches.
+        """
+        self._passes = passes
+        self._optimiser = optimiser
+        self._batch_size = batch_size
+        self._augmentation = augmentation
+        self._seed = seed
+        self._recorder = recorder
+        self._recorded: dict[bool, _Recorded] = {}
+
+    def prepare(self, n_images: int, weighted: bool) -> None:
+        """Record what an epoch will repeat, if that is not done yet; nothing that training depends on changes.
+
+        Args:
+            n_images: of the epoch.
+            weighted: whether its steps get weights.
+        """
+        if self._recorder is None or weighted in self._recorded or n_images < self._batch_size:
+            return
+        device = self._passes.images.device
+        index = torch.zeros(self._batch_size, dtype=torch.int64, device=device)
+        weight = torch.ones(self._batch_size, device=device) if weighted else None
+        epoch = torch.zeros((), dtype=torch.int64, device=device)
+        self._passes.network.train()
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices), _kept(self._passes.network, self._optimiser):
+            taken, replay = self._recorder(lambda: self._take(index, weight, epoch))
+        self._recorded[weighted] = _Recorded(index, weight, epoch, taken, replay)
+
+    def __call__(self, index: Tensor, weight: Tensor | None, epoch: int) -> Taken:
+        """Take a step.
+
+        Args:
+            index: (B,) int64, of the images.
+            weight: (B,) float32, of their losses in the mean.
+            epoch: of the augmentation.
+
+        Returns:
+            What the next step may overwrite.
+        """
+        recorded = self._recorded.get(weight is not None) if len(index) == self._batch_size else None
+        if recorded is None:
+            return self._take(index, weight, epoch)
+        recorded.index.copy_(index)
+        recorded.epoch.fill_(epoch)
+        if weight is not None and recorded.weight is not None:
+            recorded.weight.copy_(weight)
+        recorded.replay()
+        return recorded.taken
+
+    def _take(self, index: Tensor, weight: Tensor | None, epoch: int | Tensor) -> Taken:
+        terms = self._passes.terms(self._batch(index, epoch), index, "mean" if weight is None else "none")
+        # To None: a captured backward pass then writes its gradients instead of adding to them.
+        self._optimiser.zero_grad(set_to_none=True)
+        (terms.loss if weight is None else (terms.loss * weight).mean()).backward()
+        self._optimiser.step()
+        return Taken(torch.stack([terms.losses, terms.margins]).detach(), tally(terms))
+
+    def _batch(self, index: Tensor, epoch: int | Tensor) -> Tensor:
+        if self._augmentation == "none":
+            return self._passes.images.batch(index)
+        return self._passes.images.augmented_batch(index, self._augmentation, self._seed, epoch)
+
+
+def tally(terms: AmbiguityTerms) -> Tensor:
+    """(2,), float64: sum of losses, number of images classified correctly."""
+    return torch.stack([terms.losses.detach().double().sum(), terms.correct.sum().double()])

@@ -1,0 +1,82 @@
+"""Training on a GPU: captured steps against eager ones, and the same Run twice."""
+
+import numpy as np
+import pytest
+import torch
+
+from pydyn.data.batches import ResidentImages
+from pydyn.device import open_device
+from pydyn.selection.controls import Full
+from pydyn.selection.dynamic import Dynamic
+from pydyn.selection.infobatch import InfoBatch
+from pydyn.studies.run import Run
+from pydyn.training import loop
+from pydyn.training.protocol import Parts
+
+SETTINGS = [
+    {"strategy": Dynamic(alpha=0.5, beta=0.5, delta=1.0), "augmentation": "crop-flip"},
+    {"strategy": Full(), "model": "normalised", "augmentation": "rotate-shift-flip"},  # dropout, running means
+    {"strategy": InfoBatch(ratio=0.5, anneal=0.4)},  # with weights
+]
+
+
+def train(precision, **changes):
+    """Rows without seconds, and the weights, of a short Run whose last batch is not whole."""
+    device = open_device("cuda", 1)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (300, 32, 32, 3), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 10, (300,), generator=generator)
+    images = ResidentImages(pixels.to(device.torch), labels.to(device.torch), (0.5,) * 3, (0.25,) * 3)
+    values = {
+        "study": "dynamic",
+        "dataset": "random",
+        "protocol": "paper",
+        "model": "cnn_a",
+        "batch_norm": False,
+        "strategy": Full(),
+        "epochs": 5,
+        "batch_size": 32,
+        "learning_rate": 1e-3,
+        "precision": precision,
+        "augmentation": "none",
+        "seed": 0,
+    }
+    parts = Parts(np.arange(200), np.arange(200, 300), np.empty(0, np.int64))
+    training = loop.Training(Run(**{**values, **changes}), images, parts, 10, precision)
+    rows = [training.run_epoch().__dict__ for _ in range(values["epochs"])]
+    rows = [{name: value for name, value in row.items() if not name.startswith("seconds")} for row in rows]
+    return rows, training.network.state_dict()
+
+
+def assert_equal(one, other):
+    assert one[0] == other[0]
+    assert all(torch.equal(value, other[1][name]) for name, value in one[1].items())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("changes", SETTINGS)
+def test_captured_steps_train_the_same_bits_as_eager_ones(monkeypatch, precision, changes):
+    captured = train(precision, **changes)
+    monkeypatch.setattr(loop, "recorder_for", lambda device: None)
+    assert_equal(captured, train(precision, **changes))
+
+
+@pytest.mark.parametrize("changes", SETTINGS)
+def test_the_same_run_twice_gives_the_same_bits(changes):
+    assert_equal(train("bf16", **changes), train("bf16", **changes))
+
+
+def test_an_epoch_of_captured_steps_does_not_wait_for_the_device(monkeypatch):
+    step, calls = loop.Step.__call__, []
+
+    def unwaiting(self, *arguments):
+        calls.append(arguments)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return step(self, *arguments)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(loop.Step, "__call__", unwaiting)
+    train("bf16")
+    assert calls

@@ -1,0 +1,25 @@
+"""What stands for a CUDA graph on the CPU."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pydyn.training.step import WARM_UP_STEPS, Taken
+
+
+class Recorder:
+    """Records as CUDA does, a call done again for a replay, into the tensors of the first one."""
+
+    def __init__(self) -> None:
+        self.n_recorded = self.n_replayed = 0
+
+    def __call__(self, run: Callable[[], Taken]) -> tuple[Taken, Callable[[], Any]]:
+        self.n_recorded += 1
+        for _ in range(WARM_UP_STEPS):
+            taken = run()
+
+        def replay() -> None:
+            self.n_replayed += 1
+            for kept, new in zip(taken, run(), strict=True):
+                kept.copy_(new)
+
+        return taken, replay

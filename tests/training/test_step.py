@@ -1,0 +1,92 @@
+"""Recorded steps: the same training as step by step, to the last bit."""
+
+import pytest
+import torch
+
+from pydyn.selection.controls import Fixed, Full
+from pydyn.selection.dynamic import Dynamic
+from pydyn.selection.infobatch import InfoBatch
+from pydyn.training import loop
+from pydyn.training.execute import execute
+from tests.training.recording import Recorder
+from tests.training.test_training import rows_without_seconds, silent
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    """Everything trained from here on is recorded."""
+    recorder = Recorder()
+    monkeypatch.setattr(loop, "recorder_for", lambda device: recorder)
+    return recorder
+
+
+def trained(run, results, store, cpu):
+    execute([run], results, store, cpu, silent)
+    directory = run.directory(results)
+    return rows_without_seconds(directory), (directory / "weights.safetensors").read_bytes()
+
+
+# 90 images in batches of 16: the last one is smaller, and not recorded.
+@pytest.mark.parametrize(
+    ("changes", "recordings"),
+    [
+        ({"strategy": Full()}, 1),
+        ({"strategy": Full(), "model": "normalised", "augmentation": "rotate-shift-flip"}, 1),  # dropout, running means
+        ({"strategy": Dynamic(alpha=0.5, beta=0.5, delta=1.0), "augmentation": "crop-flip", "batch_norm": True}, 1),
+        ({"strategy": InfoBatch(ratio=0.5, anneal=0.4), "epochs": 5}, 1),  # with weights
+        ({"strategy": Fixed(alpha=0.1)}, 0),  # no whole batch
+    ],
+)
+def test_recorded_steps_train_the_same_bits(tmp_path, store, cpu, make_run, recorder, monkeypatch, changes, recordings):
+    run = make_run(**changes)
+    recorded = trained(run, tmp_path / "recorded", store, cpu)
+    assert recorder.n_recorded == recordings
+    assert (recorder.n_replayed > 0) == (recordings > 0)
+    monkeypatch.undo()
+    assert trained(run, tmp_path / "plain", store, cpu) == recorded
+
+
+def test_a_resumed_run_records_its_steps_anew(tmp_path, store, cpu, make_run, recorder, monkeypatch):
+    run = make_run(epochs=4)
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    run_epoch = loop.Training.run_epoch
+
+    def interrupted(training):
+        if training.epoch == 2 and training.sittings == 1:
+            raise KeyboardInterrupt
+        return run_epoch(training)
+
+    monkeypatch.setattr(loop.Training, "run_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        execute([run], tmp_path / "recorded", store, cpu, silent)
+    recorded = trained(run, tmp_path / "recorded", store, cpu)
+    assert recorder.n_recorded == 2
+    monkeypatch.undo()
+    assert trained(run, tmp_path / "plain", store, cpu) == recorded
+
+
+def test_recording_draws_nothing_and_is_in_no_time_of_the_epoch(tmp_path, store, cpu, make_run, monkeypatch):
+    class Slow(Recorder):
+        def __call__(self, run):
+            clock.now += 1000
+            return super().__call__(run)
+
+    class Clock:
+        now = 0.0
+
+        def perf_counter(self):
+            return self.now
+
+        def monotonic(self):
+            return self.now
+
+    clock, slow = Clock(), Slow()
+    monkeypatch.setattr(loop, "recorder_for", lambda device: slow)
+    monkeypatch.setattr(loop, "time", clock)
+    before = torch.get_rng_state()
+    run = make_run(strategy=Full(), epochs=1)
+    execute([run], tmp_path, store, cpu, silent)
+    assert slow.n_recorded == 1
+    assert torch.equal(torch.get_rng_state(), before)
+    history = (run.directory(tmp_path) / "history.csv").read_text()
+    assert history.splitlines()[1].endswith(",0.0,0.0,0.0")
