@@ -174,3 +174,27 @@ def shapes_trainings(dataset: str, filters: str, epochs: int) -> list[float]:
     if second:
         chosen = chosen[chosen.filters2 == int(second)]
     return [float(value) for value in chosen.validation_accuracy]
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """One step of the thesis's greedy pruning (tables 4, 6, 7, 9 to 11)."""
+
+    removed: tuple[str, ...]
+    """As `layer 1 F2`."""
+    accuracy: float
+    """In 0..1, without the filter removed; where several go together, without each of them alone."""
+
+
+def shapes_pruning(dataset: str, filters: str) -> list[Pruned]:
+    """The thesis's pruning of a network, as `16-4`, step by step; empty where it gives none."""
+    first, _, second = filters.partition("-")
+    rows = _read("shapes_pruning.csv")
+    chosen = rows[rows.dataset.astype(str) == dataset]
+    chosen = chosen[(chosen.filters1.astype(str) == first) & (chosen.filters2.astype(str) == second)]
+    return [Pruned(tuple(map(_filter_name, str(row.removed).split())), row.accuracy) for row in chosen.itertuples()]
+
+
+def _filter_name(place: str) -> str:
+    layer, _, number = place.partition(".")
+    return f"layer {layer} F{number}"

@@ -18,6 +18,8 @@ from pydyn.errors import RunError
 from pydyn.report import published
 from pydyn.report.page import write_report
 from pydyn.report.shapes.causes import CLIPPED_LOSS, at_the_clip
+from pydyn.report.shapes.pruning import beside_the_thesis
+from pydyn.report.shapes.read import read_shapes
 from pydyn.report.statistics import share_interval, shares_differ
 from pydyn.studies.registry import experiments, runs
 from pydyn.studies.shapes_runs import PopulationRun
@@ -147,6 +149,43 @@ def test_the_theses_counts_are_read_whole(dataset: str, n: int, learnt: int) -> 
 def test_one_layer_has_one_published_training() -> None:
     assert published.shapes_trainings("1.2", "16", 70) == [0.3357]
     assert published.shapes_trainings("1.2", "3", 70) == []
+
+
+@pytest.mark.parametrize(
+    ("dataset", "filters", "steps", "left"),
+    [  # as the thesis's text says of each
+        ("1.3", "2-4", 4, {"layer 1 F1", "layer 2 F1"}),
+        ("1.3", "16-4", 18, {"layer 1 F11", "layer 2 F4"}),
+        ("1.3", "2-16", 14, {"layer 1 F2", "layer 2 F4"}),
+        ("2.1", "16-16", 25, {"layer 1 F13", "layer 2 F3"}),
+        ("2.1", "8-4", 10, {"layer 1 F7", "layer 2 F2"}),
+    ],
+)
+def test_the_theses_prunings_leave_one_filter_in_each_layer(
+    dataset: str, filters: str, steps: int, left: set[str]
+) -> None:
+    told = published.shapes_pruning(dataset, filters)
+    assert len(told) == steps
+    names = [f"layer {n} F{f}" for n, size in enumerate(filters.split("-"), 1) for f in range(1, int(size) + 1)]
+    gone = [name for step in told for name in step.removed]
+    assert len(gone) == len(set(gone))
+    assert set(names) - set(gone) == left
+    assert published.shapes_pruning("1.2", filters) == []
+
+
+def test_pruning_stands_beside_the_theses(trained: tuple[Config, Path], page: Path) -> None:
+    (row,) = pd.read_csv(page.parent / "tables" / "shapes-pruning.csv").itertuples()
+    assert np.isnan(row.published_steps)
+    (one,) = read_shapes(*trained).analyses
+    assert row.steps == len(one.summary.steps)
+    assert row.left_percent == pytest.approx(100 * one.summary.accuracy_left)
+    told = tuple(published.shapes_pruning("2.1", "16-16"))
+    frame = beside_the_thesis([replace(one, told=told)]).data
+    # Table 9 by hand: six at once, then one a step; with F10 of layer 2 at step 8 the accuracy is 91.67 %, at step 15 85.33 %.
+    assert frame.published_steps.item() == 25
+    assert frame.published_together.item() == 6
+    assert frame.published_spared.item() == 6 + 13
+    assert frame.published_left_percent.item() == pytest.approx(73.9)
 
 
 @pytest.mark.parametrize(

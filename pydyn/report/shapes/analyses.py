@@ -1,7 +1,6 @@
-"""Which filters of a network matter: pruning in the thesis's form, contradictions, interactions, similarity, failures."""
+"""Which filters of a network matter: contradictions, interactions, similarity, failures."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -9,45 +8,8 @@ import pandas as pd
 from pydyn.report.shapes.read import Analysed
 from pydyn.report.tables import NONE, Cell, Table, label, listing, missing, number
 
-# Steps beside one another on an A4 page.
-STEPS_WIDE = 9
 # Rows shown of lists that may be long; their CSV files hold all.
 MOST_SHOWN = 12
-
-
-def pruning_tables(one: Analysed) -> Iterator[Table]:
-    """The thesis's tables: a row for each filter, a column for each step, `-` for what is gone; parts of a page's width."""
-    steps = one.summary.steps
-    for start in range(0, len(steps), STEPS_WIDE):
-        part = steps[start : start + STEPS_WIDE]
-        records = [
-            {
-                "filter": filter,
-                **{f"step_{number_}": step.without.get(filter) for number_, step in enumerate(part, start + 1)},
-            }
-            for filter in one.summary.filters
-        ]
-        columns: dict[str, Callable[[Any], Cell]] = {"without": lambda row: label(row.filter)}
-        for number_, step in enumerate(part, start + 1):
-            columns[f"step {number_}"] = partial(_pruned, f"step_{number_}", step.removed)
-        before = ", ".join(f"{100 * step.accuracy:.2f}" for step in part)
-        first = (
-            f"{one.name}: accuracy in percent on the {number(one.summary.n_pruned_by)} training images without each filter that "
-            "remains; the filter "
-            "whose row says “goes” is removed at that step, and the network is smaller from then on."
-            if start == 0
-            else f"{one.name}, continued."
-        )
-        caption = f"{first} Accuracy before these steps: {before} %."
-        name = f"shapes-pruning-{one.file}-{start // STEPS_WIDE + 1}"
-        yield listing(name, caption, pd.DataFrame(records), columns, folded=start > 0)
-
-
-def _pruned(column: str, removed: list[str], row: Any) -> Cell:
-    value = getattr(row, column)
-    if pd.isna(value):
-        return missing("-")
-    return Cell(f"{100 * value:.2f}", "goes" if row.filter in removed else "")
 
 
 def contradictions_table(one: Analysed) -> Table | None:

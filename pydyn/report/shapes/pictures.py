@@ -79,8 +79,14 @@ def pruning_drawing(one: Analysed) -> Drawing:
         height = min(PAGE_HEIGHT, 1.9 + 0.17 * len(filters))
         figure = Figure(figsize=(PAGE_WIDTH, height))
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1.2, max(1.0, 0.15 * len(filters))])
-        accuracies = [100 * step.accuracy for step in steps] + [100 * one.summary.accuracy_left]
-        top.step(np.arange(len(accuracies)), accuracies, where="post", color=COLOURS[0])
+        courses = [("ours", [one.summary.accuracy, *one.after], "-")]
+        if one.told:
+            courses.append(("the thesis's network", [1.0, *(step.accuracy for step in one.told)], "--"))
+        for (name, accuracies, dashes), colour in zip(courses, COLOURS, strict=False):
+            percent = 100 * np.array(accuracies)
+            top.step(np.arange(len(percent)), percent, dashes, where="post", color=colour, label=name)
+        if one.told:
+            top.legend(loc="upper right")
         top.set_ylim(0, 103)
         top.set_ylabel("accuracy, %")
         mesh = bottom.pcolormesh(100 * grid, cmap=COLOUR_MAP, vmin=0, vmax=100, edgecolors="white", linewidth=0.4)
@@ -98,8 +104,8 @@ def pruning_drawing(one: Analysed) -> Drawing:
                 bottom.text(column + 0.5, row + 0.5, "×", ha="center", va="center", fontsize=8, weight="bold")
         figure.colorbar(mesh, ax=bottom, label="accuracy without it, %", fraction=0.03, pad=0.01)
         caption = (
-            f"{one.name}: greedy pruning. Above, accuracy of the network before each step and at the end; below, "
-            "accuracy without each "
+            f"{one.name}: greedy pruning. Above, accuracy of the network before each step and at the end, "
+            f"{'with that of the thesis’s network of as many filters; ' if one.told else ''}below, accuracy without each "
             "filter that remains, × where it goes, grey where it is gone."
         )
         return finish(f"shapes-pruning-{one.file}", caption, figure)

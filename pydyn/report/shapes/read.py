@@ -81,12 +81,19 @@ class Analysed:
     """(N, H, W)."""
     failed: Pixels
     """(n, H, W), the first of the misclassified images."""
+    told: tuple[published.Pruned, ...]
+    """The thesis's pruning of its network of as many filters, if it has one."""
 
     @property
     def name(self) -> str:
         """As `16-4 on shapes-1.3, 40 epochs`."""
         population = self.summary.run.population
         return f"{population.filters} on {population.dataset}, {population.epochs} epochs"
+
+    @property
+    def after(self) -> list[float]:
+        """Accuracy after each step of pruning."""
+        return [*(step.accuracy for step in self.summary.steps[1:]), self.summary.accuracy_left]
 
     @property
     def file(self) -> str:
@@ -177,7 +184,9 @@ def _read_analysis(run: AnalysisRun, results: Path, data: DataFacts) -> Analysed
         maps = load_file(directory / "maps.safetensors")
         images = load_file(directory / "images.safetensors")
         layers = tuple(maps[f"layer{number}"] for number in range(1, len(maps) + 1))
-        return Analysed(summary, layers, images["shown"], images["failed"])
+        dataset = published.shapes_set(data.declaration)
+        told = published.shapes_pruning(dataset, run.population.filters) if dataset else []
+        return Analysed(summary, layers, images["shown"], images["failed"], tuple(told))
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"Run {run.id} cannot be read: {error}; remove {directory} and run the workflow again") from None
 

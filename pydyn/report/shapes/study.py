@@ -17,7 +17,6 @@ from pydyn.report.shapes.analyses import (
     filters_table,
     interactions_table,
     pairs_table,
-    pruning_tables,
     ranks_table,
 )
 from pydyn.report.shapes.causes import (
@@ -28,6 +27,7 @@ from pydyn.report.shapes.causes import (
     factors_table,
 )
 from pydyn.report.shapes.pictures import failures_drawing, maps_drawing, pruning_drawing, similarity_drawing
+from pydyn.report.shapes.pruning import beside_the_thesis, pruning_tables
 from pydyn.report.shapes.read import Analysed, ShapesResults, read_shapes
 from pydyn.report.shapes.trainings import counts_table, one_layer_table, shares_drawing, totals_table
 from pydyn.report.statistics import share_interval
@@ -65,6 +65,8 @@ def report(results: ShapesResults) -> StudyReport:
         Section("shapes-trainings", "Which trainings learn", list(_trainings(results))),
         Section("shapes-stuck", "Why trainings get stuck", list(_stuck(results))),
     ]
+    if results.analyses:
+        sections.append(Section("shapes-filters", "Which filters matter", [beside_the_thesis(results.analyses)]))
     sections += [
         Section(f"shapes-{one.file}", f"Filters of {one.name}", list(_analysis(one, results)))
         for one in results.analyses
@@ -195,7 +197,7 @@ def _findings(results: ShapesResults) -> Iterator[str]:
                 f"{len(members)} trainings learn, over {len(safe)} combinations of initialiser and optimiser."
             )
     for one in results.analyses:
-        yield _pruned(one.summary, one.name)
+        yield _pruned(one)
     yield from _failures_by_size(results)
 
 
@@ -209,8 +211,8 @@ def _one_layer(results: ShapesResults) -> Iterator[str]:
         yield f"One layer, {dataset}: {ends.count(LEARNT_NAME)} of {len(ends)} trainings learn{there}."
 
 
-def _pruned(summary: AnalysisSummary, name: str) -> str:
-    after = [*(step.accuracy for step in summary.steps[1:]), summary.accuracy_left]
+def _pruned(one: Analysed) -> str:
+    summary, after = one.summary, one.after
     kept = len(list(takewhile(lambda accuracy: accuracy >= summary.accuracy - 0.01, after)))
     contradicting = len({one.filter for one in summary.contradictions})
     first = summary.steps[0].removed if summary.steps else []
@@ -222,8 +224,9 @@ def _pruned(summary: AnalysisSummary, name: str) -> str:
         else ""
     )
     return (
-        f"{capitalised(name)}: greedy pruning keeps the accuracy within a point of {100 * summary.accuracy:.2f} % for the first "
-        f"{kept} of {len(summary.steps)} steps; with one filter left in each layer it is {100 * summary.accuracy_left:.1f} %. "
+        f"{capitalised(one.name)}: greedy pruning keeps the accuracy within a point of {100 * summary.accuracy:.2f} % for "
+        f"the first {kept} of {len(summary.steps)} steps; with one filter left in each layer it is "
+        f"{100 * summary.accuracy_left:.1f} %. "
         f"{contradicting} of {len(summary.filters)} filters contradict the others at some step.{together}"
     )
 
