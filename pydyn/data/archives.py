@@ -111,8 +111,8 @@ def _safe_name(where: str, path: Path, member: _Member) -> str:
         )
     if member.n_bytes > MAX_MEMBER_BYTES:
         raise DataError(
-            f"{where}: {path} holds {member.name!r} of {member.n_bytes:,} bytes; "
-            f"at most {MAX_MEMBER_BYTES:,} are allowed"
+            f"{where}: {path} holds {member.name!r} of {member.n_bytes:,} bytes; at most {MAX_MEMBER_BYTES:,} are "
+            "allowed"
         )
     return str(name)
 

@@ -134,8 +134,8 @@ def _require_parts(where: str, parts: set[int]) -> None:
     for part in (TRAIN, TEST):
         if part not in parts:
             raise DataError(
-                f"{where}: has no images in {PARTS[part]}/CLASS/, which `split.method: given` needs; "
-                "make the folder, or let `split.method` be stratified or group"
+                f"{where}: has no images in {PARTS[part]}/CLASS/, which `split.method: given` needs; make the folder, "
+                "or let `split.method` be stratified or group"
             )
 
 
@@ -149,8 +149,8 @@ def _class_names(where: str, with_images: set[tuple[int, str]], folders: set[tup
     names = sorted({name for _, name in with_images})
     if len(names) < 2:
         raise DataError(
-            f"{where}: has {len(names)} class folders with images ({some(names) or 'none'}); "
-            "a classifier needs at least two"
+            f"{where}: has {len(names)} class folders with images ({some(names) or 'none'}); a classifier needs at "
+            "least two"
         )
     by_case: dict[str, str] = {}
     for name in names:

@@ -166,8 +166,8 @@ class _Intake:
             others = some([f"{path} ({size})" for path, size in self._other_size.items()])
             raise DataError(
                 f"{where}: {len(self._other_size)} of {len(self._paths)} images have another height x width than the "
-                f"first, {self._paths[self.kept[0]]} ({self._shape[0]} x {self._shape[1]}): {others}; "
-                "set `image_size` to resize all"
+                f"first, {self._paths[self.kept[0]]} ({self._shape[0]} x {self._shape[1]}): {others}; set `image_size` "
+                "to resize all"
             )
         if self.unreadable:
             LOG.warning(

@@ -75,8 +75,8 @@ class Dynamic(Parameters):
         replaced = round(self.beta * size)
         if replaced > n_pool - size:
             raise ValueError(
-                f"alpha = {self.alpha} and beta = {self.beta} replace {replaced} of {size} images, "
-                f"but only {n_pool - size} of the pool of {n_pool} are outside the subset: lower alpha or beta"
+                f"alpha = {self.alpha} and beta = {self.beta} replace {replaced} of {size} images, but only "
+                f"{n_pool - size} of the pool of {n_pool} are outside the subset: lower alpha or beta"
             )
         return size
 

@@ -112,10 +112,10 @@ def _hyperparameters_against_networks(plain: dict[int, Row], cells: Sequence[Rep
     place, _ = max(published.architectures_grid().items(), key=lambda item: item[1].accuracy_percent)
     there = f"{place[0]:g}, {place[1]}, {place[2]}"
     return (
-        "“Architecture improves more than hyper-parameters”: the best of the grid (rate "
-        f"{run.learning_rate:g}, batch {run.batch_size}, {run.epochs} epochs; published: {there})"
-        f" is {number(by_grid, 2, sign=True)} points from experiment 1, the best network "
-        f"{number(by_network, 2, sign=True)}. The grid trains on a fifth fewer images, and its best is picked by the test images."
+        f"“Architecture improves more than hyper-parameters”: the best of the grid (rate {run.learning_rate:g}, batch "
+        f"{run.batch_size}, {run.epochs} epochs; published: {there}) is {number(by_grid, 2, sign=True)} points from "
+        f"experiment 1, the best network {number(by_network, 2, sign=True)}. The grid trains on a fifth fewer images, "
+        "and its best is picked by the test images."
     )
 
 

@@ -92,9 +92,9 @@ def cost_drawing(results: StudyResults, rows: Sequence[Replicates], names: Seque
             axis.set_xlim(left=0)
         figure.legend(*by_images.get_legend_handles_labels(), loc="outside lower center", ncols=2)
         caption = (
-            "Best validation accuracy so far against images trained (repeats counted) and against seconds of training, "
-            f"evaluation and selection, {PROTOCOLS[protocol]}: means over the seeds. "
-            "Their spread is in the curves by epoch."
+            "Best validation accuracy so far against images trained (repeats counted) and against seconds of "
+            f"training, evaluation and selection, {PROTOCOLS[protocol]}: means over the seeds. Their spread is in the "
+            "curves by epoch."
         )
         return finish(f"dynamic-efficiency-{protocol}", caption, figure)
 
@@ -119,8 +119,8 @@ def spread_drawing(
         axis.set_ylabel("validation accuracy, %")
         axis.legend(loc="lower right")
         caption = (
-            f"Validation accuracy by epoch, {PROTOCOLS[protocol]} (the papers' {place}). "
-            "Line: mean over the seeds; band: one standard deviation around it."
+            f"Validation accuracy by epoch, {PROTOCOLS[protocol]} (the papers' {place}). Line: mean over the seeds; "
+            "band: one standard deviation around it."
         )
         return finish(f"dynamic-{experiment}-{protocol}", caption, figure)
 

@@ -132,9 +132,8 @@ def _time_table(plane: Plane, frame: pd.DataFrame) -> Table:
         else "The full pool was not run."
     )
     caption = (
-        f"Seconds of a Run, {plane.title}. {INTERVALS} {relative} "
-        f"{_published(plane, f' on a {published.DEVICE}')} "
-        "The CSV file splits training, evaluation and selection."
+        f"Seconds of a Run, {plane.title}. {INTERVALS} {relative} {_published(plane, f' on a {published.DEVICE}')} The "
+        "CSV file splits training, evaluation and selection."
     )
     kept = [c for c in frame.columns if "accuracy" not in c]
     body = _body(plane, frame, measured, reference)

@@ -130,6 +130,6 @@ def _grid_finding(cells: list[Replicates], protocol: str) -> str:
     interval = f" (n = {measured.n})" if measured.n > 1 else f"; {NO_CLAIM}"
     value = with_interval(measured.mean, measured.half_width, 1)
     return (
-        f"Highest of {len(cells)} cells under {PROTOCOLS[protocol]}: {where} with {value} %{interval}. "
-        "The highest of many tends to lie above its own mean by chance."
+        f"Highest of {len(cells)} cells under {PROTOCOLS[protocol]}: {where} with {value} %{interval}. The highest of "
+        "many tends to lie above its own mean by chance."
     )

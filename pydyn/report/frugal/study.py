@@ -92,8 +92,7 @@ def _to_take_away(rows: Sequence[Row], results: FrugalResults) -> Paragraph:
     folder = proposed_of(list(rows)).run.directory(results.folder)
     return Paragraph(
         f"To use this classifier on other images: pydyn export {folder} --output model, then pydyn predict model "
-        "IMAGES (or --onnx "
-        "for other runtimes)."
+        "IMAGES (or --onnx for other runtimes)."
     )
 
 

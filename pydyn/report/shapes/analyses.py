@@ -64,8 +64,7 @@ def interactions_table(one: Analysed) -> Table | None:
     }
     caption = (
         f"{one.name}: interactions on the way, strongest first. A filter's effect is the accuracy, in points, that is "
-        "lost without it; a "
-        f"change is listed from {100 * one.summary.run.interaction_above:g} points on."
+        f"lost without it; a change is listed from {100 * one.summary.run.interaction_above:g} points on."
     )
     return _shortened(f"shapes-interactions-{one.file}", caption, records, columns)
 
@@ -105,9 +104,8 @@ def filters_table(one: Analysed) -> Table:
     }
     caption = (
         f"{one.name}: every filter, when greedy pruning lets it go, and what it might be told by: the L1 norm of its "
-        "kernel with its "
-        "rank, largest first, its mean activation on the training images, and how similar its maps are to the most "
-        "similar filter's."
+        "kernel with its rank, largest first, its mean activation on the training images, and how similar its maps "
+        "are to the most similar filter's."
     )
     return listing(f"shapes-filters-{one.file}", caption, pd.DataFrame(records), columns, folded=len(records) > 12)
 
@@ -134,8 +132,7 @@ def pairs_table(one: Analysed) -> Table | None:
     }
     caption = (
         f"{one.name}: pairs that interact in the whole network, strongest first: how many more points of accuracy "
-        "either costs when the "
-        "other is gone. Above 0: each does the other's work; below: they work together."
+        "either costs when the other is gone. Above 0: each does the other's work; below: they work together."
     )
     records = sorted(found, key=lambda pair: -abs(pair["change"]))
     return _shortened(f"shapes-pairs-{one.file}", caption, records, columns)
@@ -163,8 +160,7 @@ def alike_table(one: Analysed) -> Table | None:
     }
     caption = (
         f"{one.name}: filters of one layer that are alike, by the cosine of their kernels or the correlation of their "
-        "activation maps "
-        f"over all images; from {one.summary.run.similar_above:g} % on."
+        f"activation maps over all images; from {one.summary.run.similar_above:g} % on."
     )
     return _shortened(f"shapes-alike-{one.file}", caption, records, columns)
 
@@ -192,8 +188,7 @@ def ranks_table(one: Analysed) -> Table:
     }
     caption = (
         f"{one.name}: rank correlation within each layer; –: fewer than three filters, or a ranking without "
-        "differences. p is not "
-        "adjusted for the number of comparisons."
+        "differences. p is not adjusted for the number of comparisons."
     )
     return listing(f"shapes-ranks-{one.file}", caption, pd.DataFrame(records), columns, folded=True)
 

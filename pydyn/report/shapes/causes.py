@@ -53,8 +53,8 @@ def causes_drawing(place: Place, summaries: Sequence[PopulationSummary]) -> Draw
         figure = heat_maps([Panel("trainings that learn", rows, grid, texts, "share", (0, 1))], wrapped, ("", ""))
         caption = (
             f"{filters} on {dataset}, {epochs} epochs: trainings that learn, for every combination. Columns: pixels of "
-            "0 to 255 (bytes) "
-            "or 0 to 1 (unit); loss clipped, as by Keras up to 2.2, or exact; with a ReLU on the outputs or without."
+            "0 to 255 (bytes) or 0 to 1 (unit); loss clipped, as by Keras up to 2.2, or exact; with a ReLU on the "
+            "outputs or without."
         )
         return finish(f"shapes-causes-{dataset}-{filters}-e{epochs}", caption, figure)
 
@@ -108,8 +108,8 @@ def factors_table(place: Place, summaries: Sequence[PopulationSummary]) -> Table
     dataset, filters, epochs = place
     caption = (
         f"{filters} on {dataset}, {epochs} epochs: each factor over all combinations of the others, with Wilson's 95 % "
-        "interval. Dead "
-        "filters are 0 on every validation image, dead outputs above 0 for none; both at the last epoch, mean over the trainings."
+        "interval. Dead filters are 0 on every validation image, dead outputs above 0 for none; both at the last "
+        "epoch, mean over the trainings."
     )
     table = listing(f"shapes-factors-{dataset}-{filters}-e{epochs}", caption, shown, columns)
     return Table(table.name, caption, table.header, table.body, frame)
@@ -160,8 +160,7 @@ def dying_drawing(place: Place, summaries: Sequence[PopulationSummary], results:
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         caption = (
             f"{filters} on {dataset}: share of filters that are 0 on every validation image, and of outputs above 0 "
-            "for none, by epoch, "
-            "mean over all trainings of all settings that end alike."
+            "for none, by epoch, mean over all trainings of all settings that end alike."
         )
         return finish(f"shapes-dying-{dataset}-{filters}-e{epochs}", caption, figure)
 
@@ -191,10 +190,8 @@ def causes_in_words(place: Place, summaries: Sequence[PopulationSummary]) -> Ite
     if n_stuck:
         yield (
             f"{filters} on {dataset}: {clipped} of {n_stuck} stuck trainings with a clipped loss and linear outputs "
-            "end with a training "
-            f"loss of {CLIPPED_LOSS:.2f} for every image that is wrong, the loss of the clip itself: their gradient is "
-            "0, and they "
-            "can never leave"
+            f"end with a training loss of {CLIPPED_LOSS:.2f} for every image that is wrong, the loss of the clip "
+            "itself: their gradient is 0, and they can never leave"
         )
 
 

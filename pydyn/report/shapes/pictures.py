@@ -47,9 +47,8 @@ def maps_drawing(one: Analysed, layer: int, class_names: tuple[str, ...]) -> Dra
         axis.set_yticks([row * (height + GAP) + height / 2 for row in range(n_images)], names, fontsize=6)
         caption = (
             f"{one.name}: activation maps of layer {layer + 1} after its ReLU, a row for each image (the image itself "
-            "first), a column "
-            "for each filter, brightest at the filter's highest activation on these images. Black columns are filters "
-            "that never answer."
+            "first), a column for each filter, brightest at the filter's highest activation on these images. Black "
+            "columns are filters that never answer."
         )
         return finish(f"shapes-maps-{one.file}-layer{layer + 1}", caption, figure)
 
@@ -144,8 +143,7 @@ def similarity_drawing(one: Analysed) -> Drawing:
         figure.colorbar(mesh, ax=axes, label="%", fraction=0.02, pad=0.01)
         caption = (
             f"{one.name}: similarity of each layer's filters in percent, cosine of the kernels and correlation of the "
-            "activation maps "
-            "over all pixels of all images. Grey: a filter that never answers."
+            "activation maps over all pixels of all images. Grey: a filter that never answers."
         )
         return finish(f"shapes-similarity-{one.file}", caption, figure)
 

@@ -81,9 +81,9 @@ def pruning_tables(one: Analysed) -> Iterator[Table]:
             columns[f"step {number_}"] = partial(_pruned, f"step_{number_}", step.removed)
         before = ", ".join(f"{100 * step.accuracy:.2f}" for step in part)
         first = (
-            f"{one.name}: accuracy in percent on the {number(one.summary.n_pruned_by)} training images without each filter that "
-            "remains; the filter "
-            "whose row says “goes” is removed at that step, and the network is smaller from then on."
+            f"{one.name}: accuracy in percent on the {number(one.summary.n_pruned_by)} training images without each "
+            "filter that remains; the filter whose row says “goes” is removed at that step, and the network is "
+            "smaller from then on."
             if start == 0
             else f"{one.name}, continued."
         )

@@ -37,16 +37,12 @@ from pydyn.training.population_summary import LEARNT_NAME, PopulationSummary
 
 EXPLANATION = (
     "Networks of one or two convolutional layers of 3 × 3 filters, each with ReLU and max-pooling, and one dense "
-    "layer; F1-F2 stands for "
-    "F1 filters in the first layer and F2 in the second. Many are trained side by side, each with its own initial "
-    "weights and order of "
-    "images. The thesis names neither optimiser nor learning rate, initialiser, range of the pixels or version of "
-    "Keras. The setting used "
-    "here unless something else is said (pixels of 0 to 255 as they are, and the cross-entropy that Keras had until "
-    "version 2.2, which "
-    "clips probabilities at 1e-7) was found by trying which of the conventions of its day make trainings stick: a "
-    "reconstruction, not "
-    "what the thesis says. The section on stuck trainings shows what was tried."
+    "layer; F1-F2 stands for F1 filters in the first layer and F2 in the second. Many are trained side by side, each "
+    "with its own initial weights and order of images. The thesis names neither optimiser nor learning rate, "
+    "initialiser, range of the pixels or version of Keras. The setting used here unless something else is said "
+    "(pixels of 0 to 255 as they are, and the cross-entropy that Keras had until version 2.2, which clips "
+    "probabilities at 1e-7) was found by trying which of the conventions of its day make trainings stick: a "
+    "reconstruction, not what the thesis says. The section on stuck trainings shows what was tried."
 )
 
 
@@ -153,8 +149,7 @@ def _facts(results: ShapesResults) -> Facts:
             (
                 "Setting",
                 f"{setting.optimiser}, rate {setting.learning_rate:g}, batch {study.batch_size}, "
-                f"{setting.initialiser}, pixels as "
-                f"{setting.pixels}, loss {setting.loss}{relu}",
+                f"{setting.initialiser}, pixels as {setting.pixels}, loss {setting.loss}{relu}",
             ),
             ("Device", "; ".join(sorted({f"{s.device}, {s.threads} thread(s) a job" for s in populations}))),
             ("Time", f"{duration(sum(summary.seconds for summary in populations))} of training added up"),
@@ -176,8 +171,7 @@ def _findings(results: ShapesResults) -> Iterator[str]:
         )
         yield (
             f"{dataset}: {ends.count(LEARNT_NAME)} of {len(ends)} trainings learn, {100 * low:.0f} to {100 * high:.0f} "
-            "% with 95 % "
-            f"confidence{there}{same}."
+            f"% with 95 % confidence{there}{same}."
         )
     yield from _one_layer(results)
     for place, summaries in results.causes_by_place().items():
@@ -185,16 +179,15 @@ def _findings(results: ShapesResults) -> Iterator[str]:
         if n_stuck:
             yield (
                 f"Why they stick ({place[1]} on {place[0]}): {clipped} of {n_stuck} stuck trainings with a clipped "
-                "loss lie wholly beyond the "
-                "clip, where the gradient is 0."
+                "loss lie wholly beyond the clip, where the gradient is 0."
             )
         safe = [s for s in summaries if s.run.pixels == "unit" and s.run.loss == "exact" and not s.run.output_relu]
         if safe:
             members = [s.end(member) for s in safe for member in s.members]
             yield (
                 f"As one would train today ({place[1]} on {place[0]}; pixels of 0 to 1, loss not clipped): "
-                f"{members.count(LEARNT_NAME)} of "
-                f"{len(members)} trainings learn, over {len(safe)} combinations of initialiser and optimiser."
+                f"{members.count(LEARNT_NAME)} of {len(members)} trainings learn, over {len(safe)} combinations of "
+                "initialiser and optimiser."
             )
     for one in results.analyses:
         yield _pruned(one)
@@ -218,16 +211,15 @@ def _pruned(one: Analysed) -> str:
     first = summary.steps[0].removed if summary.steps else []
     together = (
         f" Each of {len(first)} filters can be spared alone without a mistake; together, at the first step, they take "
-        "the accuracy to "
-        f"{100 * after[0]:.1f} %."
+        f"the accuracy to {100 * after[0]:.1f} %."
         if len(first) > 1
         else ""
     )
     return (
-        f"{capitalised(one.name)}: greedy pruning keeps the accuracy within a point of {100 * summary.accuracy:.2f} % for "
-        f"the first {kept} of {len(summary.steps)} steps; with one filter left in each layer it is "
-        f"{100 * summary.accuracy_left:.1f} %. "
-        f"{contradicting} of {len(summary.filters)} filters contradict the others at some step.{together}"
+        f"{capitalised(one.name)}: greedy pruning keeps the accuracy within a point of {100 * summary.accuracy:.2f} % "
+        f"for the first {kept} of {len(summary.steps)} steps; with one filter left in each layer it is "
+        f"{100 * summary.accuracy_left:.1f} %. {contradicting} of {len(summary.filters)} filters contradict the others "
+        f"at some step.{together}"
     )
 
 
@@ -254,9 +246,8 @@ def _failures_by_size(results: ShapesResults) -> Iterator[str]:
 
 def _caveats(results: ShapesResults) -> Iterator[str]:
     yield (
-        "The setting of the thesis's trainings is reconstructed: it was chosen because trainings get stuck under it in "
-        "the thesis's way, and "
-        "shares that agree with the published ones do not prove that it was the thesis's."
+        "The setting of the thesis's trainings is reconstructed: it was chosen because trainings get stuck under it "
+        "in the thesis's way, and shares that agree with the published ones do not prove that it was the thesis's."
     )
     unknown = [
         name

@@ -50,9 +50,8 @@ def counts_table(dataset: str, combinations: Sequence[Combination]) -> Table:
     }
     caption = (
         f"{dataset}: how trainings end after the last epoch, on {number(combinations[0].summary.n_validation)} "
-        "validation images. "
-        f"Learnt: at least 99 % right; {', '.join(ends[1:-2])}: so many of the classes right; other: between. Intervals are "
-        "Wilson's. Dead filters: 0 on every validation image, mean over all members."
+        f"validation images. Learnt: at least 99 % right; {', '.join(ends[1:-2])}: so many of the classes right; "
+        "other: between. Intervals are Wilson's. Dead filters: 0 on every validation image, mean over all members."
     )
     table = listing(f"shapes-trainings-{dataset}", caption, shown, columns)
     return Table(table.name, caption, table.header, table.body, frame, folded=len(records) > 12)
@@ -117,8 +116,8 @@ def totals_table(results: ShapesResults) -> Table:
     }
     caption = (
         "Trainings that learn, all combinations of filters together. Wilson's intervals; p: Fisher's exact test "
-        "against the published "
-        "counts. “As many of each combination”: the first seeds, as many as the thesis trained of it."
+        "against the published counts. “As many of each combination”: the first seeds, as many as the thesis trained "
+        "of it."
     )
     return listing("shapes-totals", caption, pd.DataFrame(records), columns)
 
