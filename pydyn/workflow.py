@@ -60,7 +60,6 @@ def reproduce(arguments: Sequence[str]) -> int:
         "--nolock",
         "--rerun-incomplete",
         *_for_this_machine(arguments),
-        *arguments,
     ]
     process = subprocess.Popen(command)
     # A terminal sends Ctrl-C to both.
@@ -85,15 +84,26 @@ def _end(snakemake: int) -> None:
 
 
 def _for_this_machine(arguments: Sequence[str]) -> list[str]:
-    """The default profile, and jobs side by side that fit into this machine's memory; nothing where jobs go elsewhere."""
+    """The arguments, with the default profile and what jobs side by side may use of this machine, unless they go elsewhere."""
     given = {argument.split("=")[0] for argument in arguments}
     if given & {"--workflow-profile", "--profile", "--executor", "-e"} or "SNAKEMAKE_PROFILE" in os.environ:
-        return []
+        return [*arguments]
     if not PROFILE.is_dir():
-        return []
-    # The command line's replaces the profile's, so what that says of GPUs stands here again.
-    resources = [] if given & {"--resources", "--res"} else ["--resources", "gpu=1", f"mem_mb={megabytes_here()}"]
-    return ["--workflow-profile", str(PROFILE), *resources]
+        return [*arguments]
+    # The command line's resources replace the profile's, so what that says of GPUs stands here again.
+    limits = {"gpu": "gpu=1", "mem_mb": f"mem_mb={megabytes_here()}"}
+    rest, of_resources = [], False
+    for argument in arguments:
+        option, _, value = argument.partition("=")
+        if option in ("--resources", "--res"):
+            of_resources, argument = True, value
+        if not of_resources or argument.startswith("-") or (argument and "=" not in argument):
+            of_resources = False
+            rest.append(argument)
+        elif argument:
+            limits[argument.partition("=")[0]] = argument
+    # The profile last: an option of one value, after which a target is a target.
+    return ["--resources", *limits.values(), "--workflow-profile", str(PROFILE), *rest]
 
 
 def megabytes_here() -> int:

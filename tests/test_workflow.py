@@ -16,26 +16,31 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.delenv("SNAKEMAKE_PROFILE", raising=False)
 
 
-PROFILE = ["--workflow-profile", str(workflow.PROFILE)]
+def limited(*limits):
+    return ["--resources", *limits, "--workflow-profile", str(workflow.PROFILE)]
 
 
 @pytest.mark.parametrize(
-    ("given", "added"),
+    ("given", "passed"),
     [
-        (["--cores", "2"], [*PROFILE, "--resources", "gpu=1", "mem_mb=1000"]),
-        (["--cores", "2", "--resources", "gpu=2"], PROFILE),
-        (["--workflow-profile=mine"], []),
-        (["--profile", "mine"], []),
-        (["--executor", "slurm"], []),
+        (["--cores", "2"], [*limited("gpu=1", "mem_mb=1000"), "--cores", "2"]),
+        (["page.html", "--cores", "2"], [*limited("gpu=1", "mem_mb=1000"), "page.html", "--cores", "2"]),
+        (["--resources", "gpu=2", "-n"], [*limited("gpu=2", "mem_mb=1000"), "-n"]),
+        (["-n", "--resources=gpu=2"], [*limited("gpu=2", "mem_mb=1000"), "-n"]),
+        (["--res", "mem_mb=5", "disk=1", "page.html"], [*limited("gpu=1", "mem_mb=5", "disk=1"), "page.html"]),
+        (["--config", "gpu=2"], [*limited("gpu=1", "mem_mb=1000"), "--config", "gpu=2"]),
+        (["--workflow-profile=mine", "--resources", "gpu=2"], ["--workflow-profile=mine", "--resources", "gpu=2"]),
+        (["--profile", "mine"], ["--profile", "mine"]),
+        (["--executor", "slurm"], ["--executor", "slurm"]),
     ],
 )
-def test_jobs_share_this_machine_unless_they_go_elsewhere(folder, given, added):
-    assert workflow._for_this_machine(given) == added
+def test_jobs_share_this_machine_unless_they_go_elsewhere(folder, given, passed):
+    assert workflow._for_this_machine(given) == passed
 
 
 def test_a_profile_of_the_environment_is_left_alone(folder, monkeypatch):
     monkeypatch.setenv("SNAKEMAKE_PROFILE", "mine")
-    assert workflow._for_this_machine(["--cores", "2"]) == []
+    assert workflow._for_this_machine(["--cores", "2"]) == ["--cores", "2"]
 
 
 def test_memory_is_what_the_system_says():

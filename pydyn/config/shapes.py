@@ -72,6 +72,8 @@ class Causes(Section):
         Optimiser(name="adam", learning_rate=1e-3),
         Optimiser(name="adam", learning_rate=1e-2),
         Optimiser(name="rmsprop", learning_rate=1e-3),
+        Optimiser(name="rmsprop", learning_rate=1e-2),
+        Optimiser(name="sgd", learning_rate=1e-3),
         Optimiser(name="sgd", learning_rate=1e-2),
     ]
     pixels: Listed[Pixels] = ["bytes", "unit"]  # noqa: RUF012

@@ -63,8 +63,11 @@ class Robustness(Section):
 
 
 class Augmentation(Section):
-    """Experiment 4: strategies on augmented images (table 5, figure 13): random crops with 4 pixels of padding, and mirroring."""
+    """Experiment 4: strategies on augmented images (table 5, figure 13)."""
 
+    recipe: Literal["crop-flip", "rotate-shift-flip"] = "crop-flip"
+    """`crop-flip`: random crops with 4 pixels of padding, and mirroring; `rotate-shift-flip`: turned by up
+    to 15 degrees, moved by up to a tenth of the image, and mirrored."""
     trials: Annotated[list[Trial], Field(min_length=1)]
     replicates: Annotated[int, Field(ge=1, le=10_000)] = 20
 

@@ -36,7 +36,7 @@ def experiments(config: Config) -> dict[str, list[Run]]:
         lists["robustness"] = _runs(study, _rows(study, study.robustness.trials), study.robustness.replicates)
     if study.augmentation:
         rows, replicates = _rows(study, study.augmentation.trials), study.augmentation.replicates
-        lists["augmentation"] = _runs(study, rows, replicates, "crop-flip")
+        lists["augmentation"] = _runs(study, rows, replicates, study.augmentation.recipe)
     return lists
 
 
@@ -48,7 +48,7 @@ def _runs(
     study: DynamicStudy,
     rows: Sequence[tuple[Parameters, int]],
     replicates: int,
-    augmentation: Literal["none", "crop-flip"] = "none",
+    augmentation: Literal["none", "crop-flip", "rotate-shift-flip"] = "none",
 ) -> list[Run]:
     listed = [
         Run(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pydyn.data.batches import Augmentation, ResidentImages
 from pydyn.ops import AmbiguityTerms, ambiguity_cross_entropy
+from pydyn.ops.extension import EXTENSION
 
 # Steps before a capture: libraries choose their kernels and take their workspaces in the first ones.
 WARM_UP_STEPS = 3
@@ -42,14 +43,15 @@ def capture(run: Callable[[], Taken]) -> tuple[Taken, Callable[[], None]]:
             run()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # On the stream of the warm-up, whose workspaces are there already.
+    with torch.cuda.graph(graph, stream=stream):
         taken = run()
     return taken, graph.replay
 
 
 def recorder_for(device: torch.device) -> Recorder | None:
-    """On CUDA, `capture`."""
-    return capture if device.type == "cuda" else None
+    """On CUDA, `capture`; not without our kernels, since plain torch operations in their place copy from the host."""
+    return capture if device.type == "cuda" and EXTENSION.cuda_version is not None else None
 
 
 class Passes:

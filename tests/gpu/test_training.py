@@ -10,18 +10,22 @@ from pydyn.selection.controls import Full
 from pydyn.selection.dynamic import Dynamic
 from pydyn.selection.infobatch import InfoBatch
 from pydyn.studies.run import Run
-from pydyn.training import loop
+from pydyn.training import loop, step
+from pydyn.training.checkpoint import load_checkpoint, save_checkpoint
 from pydyn.training.protocol import Parts
+
+EPOCHS = 5
 
 SETTINGS = [
     {"strategy": Dynamic(alpha=0.5, beta=0.5, delta=1.0), "augmentation": "crop-flip"},
-    {"strategy": Full(), "model": "normalised", "augmentation": "rotate-shift-flip"},  # dropout, running means
+    {"strategy": Full(), "model": "deeper"},  # dropout
+    {"strategy": Full(), "model": "normalised", "augmentation": "rotate-shift-flip", "batch_norm": True},
     {"strategy": InfoBatch(ratio=0.5, anneal=0.4)},  # with weights
 ]
 
 
-def train(precision, **changes):
-    """Rows without seconds, and the weights, of a short Run whose last batch is not whole."""
+def make_training(precision, **changes):
+    """A short Run whose last batch is not whole."""
     device = open_device("cuda", 1)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (300, 32, 32, 3), dtype=torch.uint8, generator=generator)
@@ -34,7 +38,7 @@ def train(precision, **changes):
         "model": "cnn_a",
         "batch_norm": False,
         "strategy": Full(),
-        "epochs": 5,
+        "epochs": EPOCHS,
         "batch_size": 32,
         "learning_rate": 1e-3,
         "precision": precision,
@@ -42,15 +46,46 @@ def train(precision, **changes):
         "seed": 0,
     }
     parts = Parts(np.arange(200), np.arange(200, 300), np.empty(0, np.int64))
-    training = loop.Training(Run(**{**values, **changes}), images, parts, 10, precision)
-    rows = [training.run_epoch().__dict__ for _ in range(values["epochs"])]
-    rows = [{name: value for name, value in row.items() if not name.startswith("seconds")} for row in rows]
-    return rows, training.network.state_dict()
+    return loop.Training(Run(**{**values, **changes}), images, parts, 10, precision)
+
+
+def go_on(training, epochs):
+    rows = [training.run_epoch().__dict__ for _ in range(epochs)]
+    return [{name: value for name, value in row.items() if not name.startswith("seconds")} for row in rows]
+
+
+def train(precision, **changes):
+    """Rows without seconds, and the weights."""
+    training = make_training(precision, **changes)
+    return go_on(training, EPOCHS), training.network.state_dict()
 
 
 def assert_equal(one, other):
     assert one[0] == other[0]
     assert all(torch.equal(value, other[1][name]) for name, value in one[1].items())
+
+
+def test_every_whole_batch_is_a_replay_of_one_capture(monkeypatch):
+    captured, replayed = [], []
+
+    def counted(run):
+        taken, replay = step.capture(run)
+        captured.append(run)
+        return taken, lambda: replayed.append(replay())
+
+    monkeypatch.setattr(loop, "recorder_for", lambda device: counted)
+    train("bf16")
+    assert (len(captured), len(replayed)) == (1, 200 // 32 * EPOCHS)
+
+
+def test_a_resumed_run_ends_as_an_uninterrupted_one(tmp_path):
+    whole = train("bf16", model="deeper")
+    before = make_training("bf16", model="deeper")
+    rows = go_on(before, 2)
+    save_checkpoint(tmp_path / "checkpoint.pt", before.state_dict())
+    after = make_training("bf16", model="deeper")
+    after.load_state_dict(load_checkpoint(tmp_path / "checkpoint.pt"))
+    assert_equal(whole, (rows + go_on(after, EPOCHS - 2), after.network.state_dict()))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -278,6 +278,7 @@ def test_augmentation_table_stands_beside_the_published_and_leaves_other_times_a
     synthesise: Synthesise, read_tables: ReadTables
 ) -> None:
     folder, written = report(synthesise, "comparison", "augmentation")
+    assert "a random crop of the image with 4 black pixels around it, mirrored" in (folder / "index.html").read_text()
     shown = read_tables(folder / "index.html")
     rows = shown["dynamic-augmentation-paper"][1:]
     assert [row[-4:] for row in rows] == [

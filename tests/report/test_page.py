@@ -94,12 +94,27 @@ ONE_ROW = {"dynamic": {"comparison": {"trials": [{"strategy": {"name": "full"}}]
         (["grid", "robustness", "both protocols"], {"grid", "robustness"}),
     ],
 )
-def test_any_subset_of_experiments_makes_a_page(
-    synthesise: Synthesise, parts: list[Any], experiments: set[str]
+def test_experiments_that_were_not_run_show_what_was_published(
+    synthesise: Synthesise, read_tables: Callable[..., Any], parts: list[Any], experiments: set[str]
 ) -> None:
-    text = (write(synthesise, *parts) / "index.html").read_text()
+    page = write(synthesise, *parts) / "index.html"
+    tables = read_tables(page)
+    sections = page.read_text().split('<section id="dynamic-')
     for experiment in ("grid", "comparison", "robustness"):
-        assert (f'<section id="dynamic-{experiment}">' in text) == (experiment in experiments)
+        (section,) = (text for text in sections if text.startswith(f'{experiment}">'))
+        not_run = experiment not in experiments
+        assert ("This report holds no such Runs." in section) == not_run
+        # The published figures alone: of both papers, or of the one that has them.
+        assert (f"dynamic-{experiment}" in tables) == not_run
+    if "grid" not in experiments:
+        assert tables["dynamic-grid"][1][1:4] == ["paper a", "82.1 | 1,948 s", "82.5 | 1,934 s"]
+        assert len(tables["dynamic-grid"]) == 1 + 3 * 2
+    if "comparison" not in experiments:
+        told = ["84.55", "–", "1,994", "–", "200", "–"]
+        assert tables["dynamic-comparison"][3] == ["dynamic half, base", "not run", *told]
+        assert tables["dynamic-comparison"][4][2:4] == ["84.85", "83.99"]
+    if "robustness" not in experiments:
+        assert tables["dynamic-robustness"][1] == ["dynamic half, best-set", "not run", "85.20", "80"]
 
 
 def test_an_unpublished_scale_is_said_so(synthesise: Synthesise) -> None:

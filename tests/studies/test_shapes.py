@@ -3,6 +3,7 @@
 import csv
 from collections import Counter
 from importlib import resources
+from itertools import product
 
 import pytest
 
@@ -49,7 +50,9 @@ def test_causes_are_every_combination_of_their_factors():
     cause = {"dataset": "figures", "filters": "2-2", "epochs": 3, "initialisers": ["normal_1", "he_normal"]}
     lists = registry.experiments(parse(configuration(causes=[cause])), "shapes")
     causes = lists["causes"]
-    assert len(set(causes)) == len(causes) == 2 * 4 * 2 * 2 * 2
+    assert len(set(causes)) == len(causes) == 2 * 6 * 2 * 2 * 2
+    optimisers = {(run.optimiser, run.learning_rate) for run in causes}
+    assert optimisers == set(product(("adam", "rmsprop", "sgd"), (1e-3, 1e-2)))
     assert {run.members for run in causes} == {20}
 
 

@@ -1,12 +1,14 @@
 """Recorded steps: the same training as step by step, to the last bit."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from pydyn.selection.controls import Fixed, Full
 from pydyn.selection.dynamic import Dynamic
 from pydyn.selection.infobatch import InfoBatch
-from pydyn.training import loop
+from pydyn.training import loop, step
 from pydyn.training.execute import execute
 from tests.training.recording import Recorder
 from tests.training.test_training import rows_without_seconds, silent
@@ -31,7 +33,8 @@ def trained(run, results, store, cpu):
     ("changes", "recordings"),
     [
         ({"strategy": Full()}, 1),
-        ({"strategy": Full(), "model": "normalised", "augmentation": "rotate-shift-flip"}, 1),  # dropout, running means
+        ({"strategy": Full(), "model": "deeper"}, 1),  # dropout
+        ({"strategy": Full(), "model": "normalised", "augmentation": "rotate-shift-flip"}, 1),  # running means
         ({"strategy": Dynamic(alpha=0.5, beta=0.5, delta=1.0), "augmentation": "crop-flip", "batch_norm": True}, 1),
         ({"strategy": InfoBatch(ratio=0.5, anneal=0.4), "epochs": 5}, 1),  # with weights
         ({"strategy": Fixed(alpha=0.1)}, 0),  # no whole batch
@@ -44,6 +47,15 @@ def test_recorded_steps_train_the_same_bits(tmp_path, store, cpu, make_run, reco
     assert (recorder.n_replayed > 0) == (recordings > 0)
     monkeypatch.undo()
     assert trained(run, tmp_path / "plain", store, cpu) == recorded
+
+
+@pytest.mark.parametrize(
+    ("device", "kernels", "recorder"),
+    [("cpu", "13.0", None), ("cuda", None, None), ("cuda", "13.0", step.capture)],
+)
+def test_steps_are_captured_on_cuda_where_our_kernels_are(monkeypatch, device, kernels, recorder):
+    monkeypatch.setattr(step, "EXTENSION", replace(step.EXTENSION, cuda_version=kernels))
+    assert step.recorder_for(torch.device(device)) is recorder
 
 
 def test_a_resumed_run_records_its_steps_anew(tmp_path, store, cpu, make_run, recorder, monkeypatch):
@@ -84,7 +96,7 @@ def test_recording_draws_nothing_and_is_in_no_time_of_the_epoch(tmp_path, store,
     monkeypatch.setattr(loop, "recorder_for", lambda device: slow)
     monkeypatch.setattr(loop, "time", clock)
     before = torch.get_rng_state()
-    run = make_run(strategy=Full(), epochs=1)
+    run = make_run(strategy=Full(), model="deeper", epochs=1)  # with dropout
     execute([run], tmp_path, store, cpu, silent)
     assert slow.n_recorded == 1
     assert torch.equal(torch.get_rng_state(), before)

@@ -29,6 +29,10 @@ from pydyn.report.tables import (
 from pydyn.selection.controls import Fixed, Full
 from pydyn.selection.dynamic import Dynamic
 
+RECIPES = {
+    "crop-flip": "a random crop of the image with 4 black pixels around it",
+    "rotate-shift-flip": "the image turned by up to 15 degrees and moved by up to a tenth of itself, its edges repeated",
+}
 PUBLISHED = f"{published.DATASET}, {published.DEVICE}, 20 replicates"
 
 
@@ -41,11 +45,12 @@ def blocks(results: StudyResults) -> list[Block]:
             ),
             _published_table(),
         ]
+    (recipe,) = {RECIPES[result.run.augmentation] for result in results.experiments["augmentation"]}
     found: list[Block] = [
         Paragraph(
-            "Training with augmented images (table 5 and figure 13 of the papers): a random crop of the image with 4 black "
-            "pixels around it, mirrored or not, drawn anew for each image and epoch. The papers name no recipe, no epochs "
-            f"and no scheme; their figures stand beside the same share of the pool. {network_note(results)}"
+            f"Training with augmented images (table 5 and figure 13 of the papers): {recipe}, mirrored or not, drawn "
+            "anew for each image and epoch. The papers name no recipe, no epochs and no scheme; their figures stand "
+            f"beside the same share of the pool. {network_note(results)}"
         )
     ]
     for protocol in dict.fromkeys(result.run.protocol for result in results.experiments["augmentation"]):

@@ -89,10 +89,8 @@ def interval_cell(low: float | None, high: float | None) -> Cell:
 
 
 def sentences(rows: Sequence[Replicates], names: Sequence[str]) -> Iterator[str]:
-    """Every dynamic strategy against the full pool, fixed subsets and fresh ones."""
-    references = [
-        (row, name) for row, name in zip(rows, names, strict=True) if isinstance(row.run.strategy, Full | Fixed | Fresh)
-    ]
+    """Every dynamic strategy against its controls: the full pool, fixed subsets, fresh ones and InfoBatch."""
+    references = [(row, name) for row, name in zip(rows, names, strict=True) if isinstance(row.run.strategy, CONTROLS)]
     for row, name in zip(rows, names, strict=True):
         if isinstance(row.run.strategy, Dynamic):
             parts = [_against(row, reference, against) for reference, against in references]

@@ -9,7 +9,7 @@ from pydyn.report.statistics import sampling_half_width
 from pydyn.report.tables import number
 from pydyn.studies.run import PUBLISHED_BATCH_SIZE, PUBLISHED_LEARNING_RATE
 
-INTERVALS = "Mean ± half-width of the 95 % interval; no ± where n = 1 or all replicates are equal."
+INTERVALS = "Mean ± half-width of the 95 % interval by Student's t; no ± where n = 1 or all replicates are equal."
 
 
 def sampling_points(row: Replicates) -> float:

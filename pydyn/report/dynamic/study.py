@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydyn.config.main import Config
 from pydyn.report.blocks import Facts, Paragraph, Section, StudyReport
-from pydyn.report.dynamic import augmentation, comparison, grid, robustness
+from pydyn.report.dynamic import augmentation, comparison, grid, not_run, robustness
 from pydyn.report.dynamic.differences import NO_CLAIM, in_words, paired, sentences
 from pydyn.report.dynamic.names import PROTOCOLS, row_names
 from pydyn.report.dynamic.notes import caveats
@@ -39,16 +39,17 @@ def page(config: Config, results: Path) -> StudyPage:
 
 def report(results: StudyResults) -> StudyReport:
     """All that the page says of the study."""
-    sections = [Section("dynamic-protocols", "Two protocols", [Paragraph(EXPLANATION)])]
-    if "grid" in results.experiments:
-        sections.append(Section("dynamic-grid", "Experiment 1: subset size and replacement", grid.blocks(results)))
-    if "comparison" in results.experiments:
-        sections.append(
-            Section("dynamic-comparison", "Experiment 2: strategies side by side", comparison.blocks(results))
-        )
-    if "robustness" in results.experiments:
-        sections.append(Section("dynamic-robustness", "Experiment 3: replicates", robustness.blocks(results)))
-    sections.append(Section("dynamic-augmentation", "Experiment 4: augmentation", augmentation.blocks(results)))
+    ran = results.experiments
+    of_grid = grid.blocks(results) if "grid" in ran else not_run.grid()
+    of_comparison = comparison.blocks(results) if "comparison" in ran else not_run.comparison()
+    of_robustness = robustness.blocks(results) if "robustness" in ran else not_run.robustness()
+    sections = [
+        Section("dynamic-protocols", "Two protocols", [Paragraph(EXPLANATION)]),
+        Section("dynamic-grid", "Experiment 1: subset size and replacement", of_grid),
+        Section("dynamic-comparison", "Experiment 2: strategies side by side", of_comparison),
+        Section("dynamic-robustness", "Experiment 3: replicates", of_robustness),
+        Section("dynamic-augmentation", "Experiment 4: augmentation", augmentation.blocks(results)),
+    ]
     return StudyReport("Dynamic Training", _facts(results), list(_findings(results)), list(caveats(results)), sections)
 
 

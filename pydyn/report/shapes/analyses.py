@@ -160,7 +160,7 @@ def alike_table(one: Analysed) -> Table | None:
     }
     caption = (
         f"{one.name}: filters of one layer that are alike, by the cosine of their kernels or the correlation of their "
-        f"activation maps over all images; from {one.summary.run.similar_above:g} % on."
+        f"activation maps over all training images; from {one.summary.run.similar_above:g} % on."
     )
     return _shortened(f"shapes-alike-{one.file}", caption, records, columns)
 
@@ -214,8 +214,8 @@ def failures_table(one: Analysed, class_names: tuple[str, ...]) -> Table | None:
         "size": lambda row: missing(NONE) if pd.isna(row.size) else Cell(number(row.size, 2)),
     }
     caption = (
-        f"{one.name}: misclassified images, {number(len(found))} of {number(one.summary.n_images)}. Sizes in halves of the "
-        "image."
+        f"{one.name}: misclassified images, {number(len(found))} of {number(one.summary.n_images)}, those trained on among them. "
+        "Sizes in halves of the image."
     )
     return _shortened(f"shapes-failures-{one.file}", caption, records, columns, folded=True)
 

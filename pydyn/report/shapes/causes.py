@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from pydyn.report.figures import PAGE_WIDTH, Drawing, Panel, finish, frame_epochs, heat_maps, line_style, style
 from pydyn.report.shapes.read import ShapesResults, ends_of
-from pydyn.report.statistics import share_interval
 from pydyn.report.tables import Cell, Table, label, listing, number
 from pydyn.studies.shapes_runs import PopulationRun
 from pydyn.training.history import read_history
@@ -23,7 +22,8 @@ FACTORS: dict[str, Callable[[PopulationRun], str]] = {
     "pixels": lambda run: {"bytes": "0 to 255", "unit": "0 to 1"}[run.pixels],
     "loss": lambda run: {"clipped": "clipped (Keras to 2.2)", "exact": "not clipped (since)"}[run.loss],
     "outputs": lambda run: "ReLU before the softmax" if run.output_relu else "linear",
-    "optimiser": lambda run: f"{run.optimiser}, rate {run.learning_rate:g}",
+    "optimiser": lambda run: run.optimiser,
+    "learning rate": lambda run: f"{run.learning_rate:g}",
     "initialiser": lambda run: run.initialiser,
 }
 
@@ -78,7 +78,6 @@ def factors_table(place: Place, summaries: Sequence[PopulationSummary]) -> Table
                 (summary, member) for summary in summaries if value(summary.run) == level for member in summary.members
             ]
             counted = [summary.end(member) for summary, member in members]
-            low, high = share_interval(counted.count(LEARNT_NAME), len(counted))
             records.append(
                 {
                     "factor": factor,
@@ -86,8 +85,6 @@ def factors_table(place: Place, summaries: Sequence[PopulationSummary]) -> Table
                     "n": len(counted),
                     **{end: counted.count(end) for end in ends},
                     "learnt_percent": 100 * counted.count(LEARNT_NAME) / len(counted),
-                    "interval_low": 100 * low,
-                    "interval_high": 100 * high,
                     "dead_filters_percent": _mean(100 * summary.dead_share(member) for summary, member in members),
                     "dead_outputs_mean": _mean(member.dead_outputs for _, member in members),
                 }
@@ -97,9 +94,7 @@ def factors_table(place: Place, summaries: Sequence[PopulationSummary]) -> Table
     columns: dict[str, Callable[[Any], Cell]] = {
         "": lambda row: label(row.factor),
         "value": lambda row: label(row.level),
-        "learnt, %": lambda row: Cell(
-            number(row.learnt_percent, 1), f"{row.interval_low:.0f} to {row.interval_high:.0f}"
-        ),
+        "learnt, %": lambda row: Cell(number(row.learnt_percent, 1)),
         "n": lambda row: Cell(number(row.n)),
         **{end: _count(f"end{position}") for position, end in enumerate(ends) if position},
         "dead filters, %": lambda row: Cell(number(row.dead_filters_percent, 1)),
@@ -107,9 +102,9 @@ def factors_table(place: Place, summaries: Sequence[PopulationSummary]) -> Table
     }
     dataset, filters, epochs = place
     caption = (
-        f"{filters} on {dataset}, {epochs} epochs: each factor over all combinations of the others, with Wilson's 95 % "
-        "interval. Dead filters are 0 on every validation image, dead outputs above 0 for none; both at the last "
-        "epoch, mean over the trainings."
+        f"{filters} on {dataset}, {epochs} epochs: each factor over all combinations of the others; no intervals, as "
+        "these trainings are of many settings and share seeds. Dead filters are 0 on every validation image, dead outputs "
+        "above 0 for none; both at the last epoch, mean over the trainings."
     )
     table = listing(f"shapes-factors-{dataset}-{filters}-e{epochs}", caption, shown, columns)
     return Table(table.name, caption, table.header, table.body, frame)

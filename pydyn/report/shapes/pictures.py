@@ -143,7 +143,7 @@ def similarity_drawing(one: Analysed) -> Drawing:
         figure.colorbar(mesh, ax=axes, label="%", fraction=0.02, pad=0.01)
         caption = (
             f"{one.name}: similarity of each layer's filters in percent, cosine of the kernels and correlation of the "
-            "activation maps over all pixels of all images. Grey: a filter that never answers."
+            "activation maps over all pixels of all training images. Grey: a filter that never answers."
         )
         return finish(f"shapes-similarity-{one.file}", caption, figure)
 

@@ -132,6 +132,8 @@ def _facts(results: ShapesResults) -> Facts:
     study = results.study
     setting = study.setting
     relu = ", ReLU on the outputs" if setting.output_relu else ""
+    spent = sum(one.summary.seconds for one in results.analyses)
+    analysing = f", {duration(spent)} of analysing {number(len(results.analyses))} networks" if results.analyses else ""
     return Facts(
         [
             *(
@@ -152,7 +154,7 @@ def _facts(results: ShapesResults) -> Facts:
                 f"{setting.initialiser}, pixels as {setting.pixels}, loss {setting.loss}{relu}",
             ),
             ("Device", "; ".join(sorted({f"{s.device}, {s.threads} thread(s) a job" for s in populations}))),
-            ("Time", f"{duration(sum(summary.seconds for summary in populations))} of training added up"),
+            ("Time", f"{duration(sum(summary.seconds for summary in populations))} of training added up{analysing}"),
         ]
     )
 
@@ -249,6 +251,8 @@ def _caveats(results: ShapesResults) -> Iterator[str]:
         "The setting of the thesis's trainings is reconstructed: it was chosen because trainings get stuck under it "
         "in the thesis's way, and shares that agree with the published ones do not prove that it was the thesis's."
     )
+    if results.analyses:
+        yield "Accuracies of pruned networks, in the list of Runs too, are of the images that the networks were trained on."
     unknown = [
         name
         for name, facts in results.data.items()
