@@ -1,11 +1,13 @@
 """What a scheduler costs: a workflow of many short Runs against the training in them.
 
-    python -m benchmarks.scheduling [--quick] [--runs N] [--slots N] [--profile FOLDER] [--json FILE] [-- SNAKEMAKE ARGUMENTS]
+    python -m benchmarks.scheduling [--quick] [--runs N] [--slots N] [--jobs-per-slot N] [--profile FOLDER] [--json FILE]
+                                    [-- SNAKEMAKE ARGUMENTS]
 
-Without --profile on this machine, SLOTS jobs at a time; with it wherever the profile sends jobs, SLOTS of them at a time. Ours is
-slot-time from the moment at which the images are ready to that at which the last job is done (wall clock times slots: starting
-processes, importing torch, waiting for a scheduler, slots that stand idle at the end); the rival, "training", is the sum of what
-the Runs themselves took, by their summaries. The ratio's distance from 1 is the overhead.
+Without --profile on this machine, SLOTS jobs at a time; with it wherever the profile sends jobs, SLOTS of them at a time. The
+Runs are divided into jobs of minutes: JOBS-PER-SLOT for each slot, one after the other. Ours is slot-time from the moment at
+which the images are ready to that at which the last job is done (wall clock times slots: starting processes, importing torch,
+waiting for a scheduler, slots that stand idle at the end); the rival, "training", is the sum of what the Runs themselves took, by
+their summaries. The ratio's distance from 1 is the overhead.
 """
 
 import argparse
@@ -25,8 +27,8 @@ ROOT = Path(__file__).parents[1]
 TRIALS = 4
 
 
-def prepare_folder(folder: Path, n_runs: int, epochs: int, slots: int) -> None:
-    """A workflow of one study, whose Runs divide into as many jobs as there are slots."""
+def prepare_folder(folder: Path, n_runs: int, epochs: int, n_jobs: int) -> None:
+    """A workflow of one study, whose Runs divide into so many jobs."""
     shutil.copy(ROOT / "Snakefile", folder)
     shutil.copytree(ROOT / "workflow", folder / "workflow")
     images = 400
@@ -39,7 +41,7 @@ def prepare_folder(folder: Path, n_runs: int, epochs: int, slots: int) -> None:
     comparison = {"replicates": n_runs // TRIALS, "trials": [{"strategy": strategy} for strategy in strategies]}
     config = {
         "studies": ["dynamic"],
-        "chunk_images": -(-n_runs // slots) * epochs * images // 2,
+        "chunk_images": -(-n_runs // n_jobs) * epochs * images // 2,
         "datasets": {"generated": {"source": "shapes", "train": images, "test": 60}},
         "dynamic": {
             "dataset": "generated",
@@ -72,16 +74,19 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="within a minute: few Runs, whose figures mean little")
     parser.add_argument("--runs", type=int, default=1000, metavar="N")
     parser.add_argument("--slots", type=int, default=2, metavar="N", help="jobs at a time")
+    parser.add_argument("--jobs-per-slot", type=int, default=4, metavar="N", help="one after the other (default: 4)")
     parser.add_argument("--profile", type=Path, metavar="FOLDER", help="of workflow/profiles, to run elsewhere")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("snakemake", nargs="*", metavar="SNAKEMAKE ARGUMENT")
     arguments = parser.parse_args()
+    if min(arguments.slots, arguments.jobs_per_slot) < 1:
+        parser.error("--slots and --jobs-per-slot are at least 1")
     if arguments.runs < TRIALS or arguments.runs % TRIALS:
         parser.error(f"--runs {arguments.runs}: allowed are multiples of {TRIALS}")
     n_runs, epochs = (20, 2) if arguments.quick else (arguments.runs, 10)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare_folder(folder, n_runs, epochs, arguments.slots)
+        prepare_folder(folder, n_runs, epochs, arguments.slots * arguments.jobs_per_slot)
         if arguments.profile:
             options = ["--workflow-profile", str(arguments.profile.resolve()), "--jobs", str(arguments.slots)]
         else:

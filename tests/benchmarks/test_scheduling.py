@@ -10,7 +10,7 @@ run = partial(run_benchmark, "scheduling")
 
 @pytest.mark.slow
 def test_sets_a_workflow_of_short_runs_beside_their_training(tmp_path):
-    done = run("--quick", "--json", tmp_path / "rows.json")
+    done = run("--quick", "--jobs-per-slot", 1, "--json", tmp_path / "rows.json")
     assert done.returncode == 0, done.stdout + done.stderr
     (row,) = json.loads((tmp_path / "rows.json").read_text())
     assert row["case"] == "20 runs in 2 jobs, one machine"
@@ -18,7 +18,14 @@ def test_sets_a_workflow_of_short_runs_beside_their_training(tmp_path):
     assert row["ratio"] == pytest.approx(row["rival_seconds"] / row["ours_seconds"])
 
 
-def test_wrong_arguments_are_refused_in_a_line():
-    done = run("--runs", 3)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--runs", 3), "--runs 3: allowed are multiples of 4"),
+        (("--jobs-per-slot", 0), "--slots and --jobs-per-slot are at least 1"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_a_line(arguments, message):
+    done = run(*arguments)
     assert done.returncode == 2
-    assert "--runs 3: allowed are multiples of 4" in done.stderr.splitlines()[-1]
+    assert message in done.stderr.splitlines()[-1]
