@@ -4,10 +4,10 @@
                                     [-- SNAKEMAKE ARGUMENTS]
 
 Without --profile on this machine, SLOTS jobs at a time; with it wherever the profile sends jobs, SLOTS of them at a time. The
-Runs are divided into jobs of minutes: JOBS-PER-SLOT for each slot, one after the other. Ours is slot-time from the moment at
-which the images are ready to that at which the last job is done (wall clock times slots: starting processes, importing torch,
-waiting for a scheduler, slots that stand idle at the end); the rival, "training", is the sum of what the Runs themselves took, by
-their summaries. The ratio's distance from 1 is the overhead.
+Runs are divided into jobs, JOBS-PER-SLOT at most for each slot, one after the other. Ours is slot-time from the moment at which
+the images are ready to that at which the last job is done (wall clock times slots: starting processes, importing torch, waiting
+for a scheduler, slots that stand idle at the end); the rival, "training", is the sum of what the Runs themselves took, by their
+summaries. The ratio's distance from 1 is the overhead.
 """
 
 import argparse
@@ -28,7 +28,7 @@ TRIALS = 4
 
 
 def prepare_folder(folder: Path, n_runs: int, epochs: int, n_jobs: int) -> None:
-    """A workflow of one study, whose Runs divide into so many jobs."""
+    """A workflow of one study, whose Runs divide into so many jobs at most."""
     shutil.copy(ROOT / "Snakefile", folder)
     shutil.copytree(ROOT / "workflow", folder / "workflow")
     images = 400

@@ -90,10 +90,11 @@ def read_status(results: Path) -> tuple[list[StudyStatus], list[str]]:
     plan = json.loads((results / "plan.json").read_text(encoding="utf-8"))
     statuses = []
     for study, chunks in plan.items():
-        known = {run.id: run for run in registry.runs(config, study)}
+        known = {run.id: run for run in registry.runs(config, study)} if study in config.studies else {}
         if unknown := [run_id for ids in chunks.values() for run_id in ids if run_id not in known]:
             raise PydynError(
-                f"{results / 'plan.json'}: Run {unknown[0]!r} is not known to this version; give the workflow's command once more"
+                f"{results / 'plan.json'}: has Run {unknown[0]!r}, which config.json beside it has not (another version of "
+                "pydyn wrote it, or the workflow was killed as it began); give the workflow's command once more"
             )
         status = StudyStatus(study)
         for name, ids in chunks.items():

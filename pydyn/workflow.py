@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -91,7 +92,7 @@ def _for_this_machine(arguments: Sequence[str]) -> list[str]:
     if not PROFILE.is_dir():
         return [*arguments]
     # The command line's resources replace the profile's, so what that says of GPUs stands here again.
-    limits = {"gpu": "gpu=1", "mem_mb": f"mem_mb={megabytes_here()}"}
+    limits = {"gpu": "gpu=1", "mem": f"mem_mb={megabytes_here()}"}
     rest, of_resources = [], False
     for argument in arguments:
         option, _, value = argument.partition("=")
@@ -101,7 +102,8 @@ def _for_this_machine(arguments: Sequence[str]) -> list[str]:
             of_resources = False
             rest.append(argument)
         elif argument:
-            limits[argument.partition("=")[0]] = argument
+            # `mem`, `mem_mb` and `mem_mib` are one resource.
+            limits[re.sub("_mi?b$", "", argument.partition("=")[0])] = argument
     # The profile last: an option of one value, after which a target is a target.
     return ["--resources", *limits.values(), "--workflow-profile", str(PROFILE), *rest]
 

@@ -28,6 +28,8 @@ def limited(*limits):
         (["--resources", "gpu=2", "-n"], [*limited("gpu=2", "mem_mb=1000"), "-n"]),
         (["-n", "--resources=gpu=2"], [*limited("gpu=2", "mem_mb=1000"), "-n"]),
         (["--res", "mem_mb=5", "disk=1", "page.html"], [*limited("gpu=1", "mem_mb=5", "disk=1"), "page.html"]),
+        (["--resources", "mem=4GB", "-n"], [*limited("gpu=1", "mem=4GB"), "-n"]),
+        (["--resources", "mem_mib=5"], limited("gpu=1", "mem_mib=5")),
         (["--config", "gpu=2"], [*limited("gpu=1", "mem_mb=1000"), "--config", "gpu=2"]),
         (["--workflow-profile=mine", "--resources", "gpu=2"], ["--workflow-profile=mine", "--resources", "gpu=2"]),
         (["--profile", "mine"], ["--profile", "mine"]),

@@ -297,6 +297,17 @@ def test_augmentation_table_stands_beside_the_published_and_leaves_other_times_a
     assert costs["full pool"][9].startswith("100 %")
 
 
+def test_another_recipe_of_augmentation_is_trained_and_said(synthesise: Synthesise) -> None:
+    recipe = {"dynamic": {"augmentation": {"recipe": "rotate-shift-flip"}}}
+    folder, written = report(synthesise, "augmentation", recipe)
+    assert {run.augmentation for run in written} == {"rotate-shift-flip"}
+    text = (folder / "index.html").read_text()
+    assert (
+        "the image turned by up to 15 degrees and moved by up to a tenth of itself, its edges repeated, mirrored"
+        in text
+    )
+
+
 def test_rows_that_differ_in_epochs_only_have_names_of_their_own(
     synthesise: Synthesise, read_tables: ReadTables
 ) -> None:

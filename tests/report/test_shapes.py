@@ -153,7 +153,7 @@ def test_one_layer_has_one_published_training() -> None:
 
 @pytest.mark.parametrize(
     ("dataset", "filters", "steps", "left"),
-    [  # as the thesis's text says of each
+    [  # as its tables leave them
         ("1.3", "2-4", 4, {"layer 1 F1", "layer 2 F1"}),
         ("1.3", "16-4", 18, {"layer 1 F11", "layer 2 F4"}),
         ("1.3", "2-16", 14, {"layer 1 F2", "layer 2 F4"}),

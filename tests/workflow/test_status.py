@@ -1,12 +1,14 @@
 """`pydyn status` tells from files what is complete, in work, failed and left."""
 
 import fcntl
+import json
 import subprocess
 import sys
 
 import pytest
 
 from pydyn.config.main import load
+from pydyn.errors import PydynError
 from pydyn.status import read_status
 from pydyn.studies import registry
 from tests.workflow_copy import ENVIRONMENT
@@ -85,6 +87,14 @@ def test_an_error_that_names_no_run_is_shown_and_so_is_one_of_a_job_that_trains_
     assert "differs from its digest" in failed[0].problem
     (problem,) = problems
     assert "no such image" in problem
+
+
+@pytest.mark.parametrize("study", ["dynamic", "another"])
+def test_a_plan_of_another_configuration_is_refused(finished, tmp_path, study):
+    (tmp_path / "config.json").write_bytes((finished.results / "config.json").read_bytes())
+    (tmp_path / "plan.json").write_text(json.dumps({study: {"chunk": ["no/such/run"]}}))
+    with pytest.raises(PydynError, match=r"has Run 'no/such/run', which config\.json beside it has not"):
+        read_status(tmp_path)
 
 
 def test_on_the_command_line(finished, tmp_path):

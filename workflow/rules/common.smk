@@ -96,4 +96,5 @@ onstart:
 
 
 onsuccess:
-    print(f"Report: {Path(REPORT).resolve()}")
+    if Path(REPORT).exists():  # it is not where only a part of the workflow was asked for
+        print(f"Report: {Path(REPORT).resolve()}")

@@ -77,7 +77,7 @@ def comparison() -> list[Block]:
         **_columns("seconds_gtx1070", ", s", seconds),
         **_columns("epochs", ", epochs", number),
     }
-    caption = f"Accuracy in percent and seconds, as published: {_PLACE}, one training a row."
+    caption = f"Accuracy in percent and seconds, as published: {_PLACE}, β = {published.BETA:g}, one training a row."
     return [
         _not_run("Table 4 and figures 8 to 11 of the papers: strategies side by side."),
         listing("dynamic-comparison", caption, pd.DataFrame(records), columns),
@@ -94,7 +94,7 @@ def robustness() -> list[Block]:
         "paper a": lambda row: Cell(number(row.published_a_accuracy_percent, 2)),
         "paper\u00a0a, epochs": lambda row: Cell(number(row.published_a_epochs)),
     }
-    caption = f"Mean of the maxima of 20 trainings in percent, as published: {_PLACE}."
+    caption = f"Mean of the maxima of 20 trainings in percent, as published: {_PLACE}, β = {published.BETA:g}."
     return [
         _not_run("Figure 12 of paper a: the same setting from several seeds."),
         listing("dynamic-robustness", caption, pd.DataFrame(records), columns),

@@ -73,7 +73,8 @@ def factors_table(place: Place, summaries: Sequence[PopulationSummary]) -> Table
     ends = ends_of(summaries[0].n_classes)
     records: list[dict[str, Any]] = []
     for factor, value in FACTORS.items():
-        for level in dict.fromkeys(value(summary.run) for summary in summaries):
+        levels = list(dict.fromkeys(value(summary.run) for summary in summaries))
+        for level in levels if len(levels) > 1 else []:
             members = [
                 (summary, member) for summary in summaries if value(summary.run) == level for member in summary.members
             ]
@@ -102,9 +103,9 @@ def factors_table(place: Place, summaries: Sequence[PopulationSummary]) -> Table
     }
     dataset, filters, epochs = place
     caption = (
-        f"{filters} on {dataset}, {epochs} epochs: each factor over all combinations of the others; no intervals, as "
-        "these trainings are of many settings and share seeds. Dead filters are 0 on every validation image, dead outputs "
-        "above 0 for none; both at the last epoch, mean over the trainings."
+        f"{filters} on {dataset}, {epochs} epochs: each factor that was varied, over all combinations with others that were "
+        "run; no intervals, as these trainings are of many settings and share seeds. Dead filters are 0 on every validation "
+        "image, dead outputs above 0 for none; both at the last epoch, mean over the trainings."
     )
     table = listing(f"shapes-factors-{dataset}-{filters}-e{epochs}", caption, shown, columns)
     return Table(table.name, caption, table.header, table.body, frame)

@@ -12,6 +12,10 @@ from pydyn.report.shapes.read import Analysed
 PAGE_HEIGHT = 9.2
 GAP = 2  # pixels between maps
 SEPARATOR = 0.55  # grey of the gaps
+THESIS = (
+    ", with that of the thesis's network of as many filters, whose steps need not take as many of them; where it removes "
+    "several at once, its accuracy is that without one of them"
+)
 
 
 def maps_drawing(one: Analysed, layer: int, class_names: tuple[str, ...]) -> Drawing:
@@ -97,15 +101,16 @@ def pruning_drawing(one: Analysed) -> Drawing:
         every = 1 if len(steps) <= 20 else 2
         bottom.set_xticks(np.arange(0, len(steps), every) + 0.5, np.arange(1, len(steps) + 1, every), fontsize=7)
         bottom.set_xlabel("step")
+        bottom.axvspan(len(steps), max(len(steps), len(one.told)), color="white", linewidth=0, zorder=0)
         for column, step in enumerate(steps):
             for filter in step.removed:
                 row = filters.index(filter)
                 bottom.text(column + 0.5, row + 0.5, "×", ha="center", va="center", fontsize=8, weight="bold")
         figure.colorbar(mesh, ax=bottom, label="accuracy without it, %", fraction=0.03, pad=0.01)
         caption = (
-            f"{one.name}: greedy pruning. Above, accuracy of the network before each step and at the end, "
-            f"{'with that of the thesis’s network of as many filters; ' if one.told else ''}below, accuracy without each "
-            "filter that remains, × where it goes, grey where it is gone."
+            f"{one.name}: greedy pruning. Above, accuracy of the network before each step and at the end"
+            f"{THESIS if one.told else ''}; below, accuracy without each filter that remains, × where it goes, grey where it "
+            "is gone."
         )
         return finish(f"shapes-pruning-{one.file}", caption, figure)
 

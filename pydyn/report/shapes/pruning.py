@@ -40,10 +40,11 @@ def beside_the_thesis(every: Sequence[Analysed]) -> Table:
         columns[title] = partial(_count, name)
         columns[f"published {title}"] = partial(_count, f"published_{name}")
     caption = (
-        "Greedy pruning down to one filter in each layer, beside the thesis's networks of as many filters (its tables 4, 6, 7, 9 "
-        "to 11): steps; filters that go together at the first one, as each alone can be spared without a mistake; filters gone "
-        f"before the accuracy falls below {100 * STILL_GOOD:.0f} %; accuracy at the end. The thesis gives the accuracy without "
-        "each filter alone, even where several go together. Its networks are others than ours: it gives no weights."
+        "Greedy pruning down to one filter in each layer, beside the thesis's networks of as many filters (its tables 4, 6, "
+        "7, 9 to 11): steps; filters that go at the first one, several where each alone can be spared without a mistake; "
+        f"filters gone before the accuracy falls below {100 * STILL_GOOD:.0f} %; accuracy at the end. The thesis gives the "
+        "accuracy without each filter alone, even where several go together, and does not always remove the filter that "
+        "leaves the highest. Its networks are others than ours: it gives no weights."
     )
     return listing("shapes-pruning", caption, pd.DataFrame(records), columns)
 
@@ -59,7 +60,7 @@ def _course(removed: Sequence[Sequence[str]], accuracies: Sequence[float], prefi
 
 def _count(name: str, row: Any) -> Cell:
     value = getattr(row, name)
-    if value is None or pd.isna(value):
+    if pd.isna(value):
         return missing(NONE)
     return Cell(number(value, 1) if name.endswith("percent") else number(int(value)))
 

@@ -133,7 +133,7 @@ def _facts(results: ShapesResults) -> Facts:
     setting = study.setting
     relu = ", ReLU on the outputs" if setting.output_relu else ""
     spent = sum(one.summary.seconds for one in results.analyses)
-    analysing = f", {duration(spent)} of analysing {number(len(results.analyses))} networks" if results.analyses else ""
+    analysing = f", {duration(spent)} of analyses" if results.analyses else ""
     return Facts(
         [
             *(
