@@ -3,11 +3,12 @@
     python -m benchmarks.scheduling [--quick] [--runs N] [--slots N] [--jobs-per-slot N] [--profile FOLDER] [--json FILE]
                                     [-- SNAKEMAKE ARGUMENTS]
 
-Without --profile on this machine, SLOTS jobs at a time; with it wherever the profile sends jobs, SLOTS of them at a time. The
-Runs are divided into jobs, JOBS-PER-SLOT at most for each slot, one after the other. Ours is slot-time from the moment at which
-the images are ready to that at which the last job is done (wall clock times slots: starting processes, importing torch, waiting
-for a scheduler, slots that stand idle at the end); the rival, "training", is the sum of what the Runs themselves took, by their
-summaries. The ratio's distance from 1 is the overhead.
+Without --profile on this machine, SLOTS jobs at a time; with it wherever the profile sends jobs: SLOTS is then how many of them
+that cluster runs at a time, which the benchmark is told and does not set (a cluster of one node with two processors:
+`python tests/cluster/one_node_slurm.py FOLDER 2`). Runs are divided into JOBS-PER-SLOT jobs at most for each slot. Ours is
+slot-time from the moment at which the images are ready to that at which the last job is done (wall clock times slots: starting
+processes, importing torch, waiting for a scheduler, slots that stand idle at the end); the rival, "training", is the sum of what
+the Runs themselves took, by their summaries. The ratio's distance from 1 is the overhead.
 """
 
 import argparse
@@ -73,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="within a minute: few Runs, whose figures mean little")
     parser.add_argument("--runs", type=int, default=1000, metavar="N")
-    parser.add_argument("--slots", type=int, default=2, metavar="N", help="jobs at a time")
+    parser.add_argument("--slots", type=int, default=2, metavar="N", help="jobs that run at a time (default: 2)")
     parser.add_argument("--jobs-per-slot", type=int, default=4, metavar="N", help="one after the other (default: 4)")
     parser.add_argument("--profile", type=Path, metavar="FOLDER", help="of workflow/profiles, to run elsewhere")
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -88,7 +89,7 @@ def main() -> None:
         folder = Path(name)
         prepare_folder(folder, n_runs, epochs, arguments.slots * arguments.jobs_per_slot)
         if arguments.profile:
-            options = ["--workflow-profile", str(arguments.profile.resolve()), "--jobs", str(arguments.slots)]
+            options = ["--workflow-profile", str(arguments.profile.resolve())]
         else:
             options = ["--cores", str(arguments.slots)]
         wall, training, n_jobs = measure(folder, [*options, *arguments.snakemake])

@@ -1,7 +1,8 @@
-"""A SLURM cluster of one node on this machine, without systemd: `python one_node_slurm.py FOLDER` starts one, to try things.
+"""A SLURM cluster of one node on this machine, without systemd.
 
-Needs root, and Debian's slurm-wlm and munge. Touches nothing outside FOLDER: it has its own keys, ports and state. It pretends to
-have four CPUs and two GPUs, and knows no accounting.
+`python one_node_slurm.py FOLDER [CPUS]` starts one, to try things. Needs root, and Debian's slurm-wlm and munge. Touches nothing
+outside FOLDER: it has its own keys, ports and state. It pretends to have CPUs (four, if nothing else is said) and two GPUs, and
+knows no accounting.
 """
 
 import os
@@ -54,7 +55,7 @@ KillWait=30
 Waittime=0
 DefMemPerCPU=500
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=24000 Gres=gpu:2 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=24000 Gres=gpu:2 State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 # Two devices that are no GPUs, but that SLURM can hand out like some.
@@ -79,8 +80,9 @@ _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
 
 class OneNodeSlurm:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cpus: int = 4) -> None:
         self.folder = folder
+        self.cpus = cpus
         self.configuration = folder / "slurm.conf"
         # The step of a job drops SLURM_CONF: srun gets it from a script in its place.
         tools = folder / "bin"
@@ -100,7 +102,7 @@ class OneNodeSlurm:
         key.write_bytes(os.urandom(128))
         key.chmod(0o600)
         ports = dict(zip(("controller_port", "node_port"), _free_ports(2), strict=True))
-        self.configuration.write_text(CONFIGURATION.format(host=host, folder=self.folder, **ports))
+        self.configuration.write_text(CONFIGURATION.format(host=host, folder=self.folder, cpus=self.cpus, **ports))
         (self.folder / "gres.conf").write_text(GENERIC_RESOURCES.format(host=host))
         srun = self.folder / "bin" / "srun"
         srun.write_text(f'#!/bin/sh\nSLURM_CONF={self.configuration} exec {shutil.which("srun")} "$@"\n')
@@ -177,6 +179,6 @@ def _free_ports(count: int) -> list[int]:
 if __name__ == "__main__":
     if problem := why_not():
         sys.exit(problem)
-    cluster = OneNodeSlurm(Path(sys.argv[1]).absolute())
+    cluster = OneNodeSlurm(Path(sys.argv[1]).absolute(), *map(int, sys.argv[2:]))
     cluster.start()
     print(f"export SLURM_CONF={cluster.configuration} PATH={cluster.folder / 'bin'}:$PATH")
