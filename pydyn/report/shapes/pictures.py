@@ -1,21 +1,20 @@
 """Pictures of one network: activation maps in the thesis's form, pruning, similarity, failures."""
 
+from collections.abc import Sequence
+
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure, FigureBase
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from pydyn.report.figures import COLOUR_MAP, COLOURS, PAGE_WIDTH, Drawing, finish, style
+from pydyn.report.figures import COLOUR_MAP, COLOURS, PAGE_WIDTH, Drawing, finish, line_style, style
 from pydyn.report.shapes.read import Analysed
 
 # Of an A4 page, in inches, with room for a caption.
 PAGE_HEIGHT = 9.2
 GAP = 2  # pixels between maps
 SEPARATOR = 0.55  # grey of the gaps
-THESIS = (
-    ", with that of the thesis's network of as many filters, whose steps need not take as many of them; where it removes "
-    "several at once, its accuracy is that without one of them"
-)
 
 
 def maps_drawing(one: Analysed, layer: int, class_names: tuple[str, ...]) -> Drawing:
@@ -82,14 +81,8 @@ def pruning_drawing(one: Analysed) -> Drawing:
         height = min(PAGE_HEIGHT, 1.9 + 0.17 * len(filters))
         figure = Figure(figsize=(PAGE_WIDTH, height))
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1.2, max(1.0, 0.15 * len(filters))])
-        courses = [("ours", [one.summary.accuracy, *one.after], "-")]
-        if one.told:
-            courses.append(("the thesis's network", [1.0, *(step.accuracy for step in one.told)], "--"))
-        for (name, accuracies, dashes), colour in zip(courses, COLOURS, strict=False):
-            percent = 100 * np.array(accuracies)
-            top.step(np.arange(len(percent)), percent, dashes, where="post", color=colour, label=name)
-        if one.told:
-            top.legend(loc="upper right")
+        accuracies = 100 * np.array([one.summary.accuracy, *one.after])
+        top.step(np.arange(len(accuracies)), accuracies, where="post", color=COLOURS[0])
         top.set_ylim(0, 103)
         top.set_ylabel("accuracy, %")
         mesh = bottom.pcolormesh(100 * grid, cmap=COLOUR_MAP, vmin=0, vmax=100, edgecolors="white", linewidth=0.4)
@@ -101,18 +94,53 @@ def pruning_drawing(one: Analysed) -> Drawing:
         every = 1 if len(steps) <= 20 else 2
         bottom.set_xticks(np.arange(0, len(steps), every) + 0.5, np.arange(1, len(steps) + 1, every), fontsize=7)
         bottom.set_xlabel("step")
-        bottom.axvspan(len(steps), max(len(steps), len(one.told)), color="white", linewidth=0, zorder=0)
         for column, step in enumerate(steps):
             for filter in step.removed:
                 row = filters.index(filter)
                 bottom.text(column + 0.5, row + 0.5, "×", ha="center", va="center", fontsize=8, weight="bold")
         figure.colorbar(mesh, ax=bottom, label="accuracy without it, %", fraction=0.03, pad=0.01)
         caption = (
-            f"{one.name}: greedy pruning. Above, accuracy of the network before each step and at the end"
-            f"{THESIS if one.told else ''}; below, accuracy without each filter that remains, × where it goes, grey where it "
-            "is gone."
+            f"{one.name}: greedy pruning. Above, accuracy of the network before each step and at the end; below, accuracy "
+            "without each filter that remains, × where it goes, grey where it is gone."
         )
         return finish(f"shapes-pruning-{one.file}", caption, figure)
+
+
+def courses_drawing(every: Sequence[Analysed]) -> Drawing:
+    """Accuracy against filters that are gone, a panel for each network, with the thesis's."""
+    columns = 3
+    rows = -(-len(every) // columns)
+    with style():
+        figure = Figure(figsize=(PAGE_WIDTH, 0.5 + 1.8 * rows))
+        axes = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
+        for axis, one in zip(axes, every, strict=False):
+            courses: list[tuple[str, list[Sequence[str]], list[float]]] = [
+                ("measured", [step.removed for step in one.summary.steps], [one.summary.accuracy, *one.after]),
+                ("the thesis's", [step.removed for step in one.told], [1.0, *(step.accuracy for step in one.told)]),
+            ]
+            for position, (name, removed, accuracies) in enumerate(courses):
+                if removed:
+                    gone = np.cumsum([0, *map(len, removed)])
+                    axis.plot(gone, 100 * np.array(accuracies), marker=".", label=name, **line_style(position))
+            axis.set_title(one.name.partition(",")[0])
+            axis.set_xlabel("filters gone")
+            axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            axis.set_xlim(0, len(one.summary.filters) - len(one.summary.left) + 0.5)
+        for axis in axes[len(every) :]:
+            axis.axis("off")
+        axes[0].set_ylim(0, 103)
+        for axis in axes[::columns]:
+            axis.set_ylabel("accuracy, %")
+        handles = {
+            name: handle for axis in axes for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
+        caption = (
+            "Greedy pruning, a point for each step: accuracy on the training images against how many filters are gone. Of the "
+            "thesis's networks, taken to begin at 100 %, the accuracy without the filter that goes; where several go together, "
+            "without one of them."
+        )
+        return finish("shapes-pruning-courses", caption, figure)
 
 
 def similarity_drawing(one: Analysed) -> Drawing:

@@ -26,7 +26,13 @@ from pydyn.report.shapes.causes import (
     dying_drawing,
     factors_table,
 )
-from pydyn.report.shapes.pictures import failures_drawing, maps_drawing, pruning_drawing, similarity_drawing
+from pydyn.report.shapes.pictures import (
+    courses_drawing,
+    failures_drawing,
+    maps_drawing,
+    pruning_drawing,
+    similarity_drawing,
+)
 from pydyn.report.shapes.pruning import beside_the_thesis, pruning_tables
 from pydyn.report.shapes.read import Analysed, ShapesResults, read_shapes
 from pydyn.report.shapes.trainings import counts_table, one_layer_table, shares_drawing, totals_table
@@ -62,7 +68,8 @@ def report(results: ShapesResults) -> StudyReport:
         Section("shapes-stuck", "Why trainings get stuck", list(_stuck(results))),
     ]
     if results.analyses:
-        sections.append(Section("shapes-filters", "Which filters matter", [beside_the_thesis(results.analyses)]))
+        beside: list[Block] = [courses_drawing(results.analyses), beside_the_thesis(results.analyses)]
+        sections.append(Section("shapes-filters", "Which filters matter", beside))
     sections += [
         Section(f"shapes-{one.file}", f"Filters of {one.name}", list(_analysis(one, results)))
         for one in results.analyses
