@@ -6,7 +6,7 @@
 Without --profile on this machine, SLOTS jobs at a time; with it wherever the profile sends jobs: SLOTS is then how many of them
 that cluster runs at a time, which the benchmark is told and does not set (a cluster of one node with two processors:
 `python tests/cluster/one_node_slurm.py FOLDER 2`). Runs are divided into JOBS-PER-SLOT jobs at most for each slot. Ours is
-slot-time from the moment at which the images are ready to that at which the last job is done (wall clock times slots: starting
+slot-time from the moment at which the images are ready to that at which the last Run is done (wall clock times slots: starting
 processes, importing torch, waiting for a scheduler, slots that stand idle at the end); the rival, "training", is the sum of what
 the Runs themselves took, by their summaries. The ratio's distance from 1 is the overhead.
 """
@@ -57,17 +57,18 @@ def prepare_folder(folder: Path, n_runs: int, epochs: int, n_jobs: int) -> None:
 
 
 def measure(folder: Path, options: list[str]) -> tuple[float, float, int]:
-    """Seconds from prepared images to the last complete job, seconds of training in them, number of jobs."""
+    """Seconds from prepared images to the last complete Run, seconds of training in them, number of jobs."""
     command = [sys.executable, "-m", "pydyn", "reproduce", *options]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(done.stdout[-2000:] + done.stderr[-2000:])
     results = folder / "results"
-    marks = list((results / "dynamic" / "chunks").glob("*.json"))
+    n_jobs = len(list((results / "dynamic" / "chunks").glob("*.json")))
     begun = (results / "data" / "generated.h5").stat().st_mtime
-    summaries = [json.loads(path.read_text()) for path in (results / "dynamic" / "runs").rglob("summary.json")]
-    training = sum(sum(summary["seconds"].values()) for summary in summaries)
-    return max(mark.stat().st_mtime for mark in marks) - begun, training, len(marks)
+    summaries = list((results / "dynamic" / "runs").rglob("summary.json"))
+    training = sum(sum(json.loads(path.read_text())["seconds"].values()) for path in summaries)
+    # Not the jobs' own outputs: Snakemake touches those when it hears, up to minutes later, that a job is done.
+    return max(path.stat().st_mtime for path in summaries) - begun, training, n_jobs
 
 
 def main() -> None:
