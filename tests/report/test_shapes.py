@@ -116,7 +116,11 @@ def test_the_pruning_tables_go_on_over_a_pages_width(
 def test_every_picture_of_an_analysis_is_there_and_one_is_named_for_each_layer(page: Path) -> None:
     drawn = {path.stem for path in (page.parent / "figures").glob("*.png")}
     of_analysis = {f"shapes-{what}-figures-4-12-e2" for what in ("maps", "pruning", "similarity", "failures")}
-    of_analysis |= {"shapes-maps-figures-4-12-e2-layer1", "shapes-maps-figures-4-12-e2-layer2", "shapes-pruning-courses"}
+    of_analysis |= {
+        "shapes-maps-figures-4-12-e2-layer1",
+        "shapes-maps-figures-4-12-e2-layer2",
+        "shapes-pruning-courses",
+    }
     assert of_analysis - {"shapes-maps-figures-4-12-e2"} <= drawn
     assert {"shapes-shares-figures", "shapes-causes-figures-2-2-e2", "shapes-dying-figures-2-2-e2"} <= drawn
 
