@@ -96,5 +96,6 @@ onstart:
 
 
 onsuccess:
-    if Path(REPORT).exists():  # it is not where only a part of the workflow was asked for
+    # Not where only a part of the workflow was asked for.
+    if Path(REPORT).exists():
         print(f"Report: {Path(REPORT).resolve()}")
