@@ -35,7 +35,7 @@ Recorder = Callable[[Callable[[], Taken]], tuple[Taken, Callable[[], Any]]]
 
 
 def capture(run: Callable[[], Taken]) -> tuple[Taken, Callable[[], None]]:
-    """Record a function as a CUDA graph, after a few runs of it that count."""
+    """Record a function as a CUDA graph, after it was run a few times, with all that it changes."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
