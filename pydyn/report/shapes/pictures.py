@@ -108,7 +108,7 @@ def pruning_drawing(one: Analysed) -> Drawing:
 
 def courses_drawing(every: Sequence[Analysed]) -> Drawing:
     """Accuracy against filters that are gone, a panel for each network, with the thesis's."""
-    columns = 3
+    columns = min(3, len(every))
     rows = -(-len(every) // columns)
     with style():
         figure = Figure(figsize=(PAGE_WIDTH, 0.5 + 1.8 * rows))

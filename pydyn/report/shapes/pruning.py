@@ -34,7 +34,7 @@ def beside_the_thesis(every: Sequence[Analysed]) -> Table:
     for name, title in {
         "steps": "steps",
         "together": "go at step 1",
-        "spared": f"gone at {100 * STILL_GOOD:.0f} %",
+        "spared": f"gone down to {100 * STILL_GOOD:.0f} %",
         "left_percent": "at the end, %",
     }.items():
         columns[title] = partial(_count, name)
