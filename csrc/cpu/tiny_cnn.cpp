@@ -11,14 +11,17 @@ constexpr int64_t kLineFloats = 64 / sizeof(float);
 
 int64_t rounded_up(int64_t size, int64_t step) { return (size + step - 1) / step * step; }
 
-// The rows of filters of 3 x 3 weights as Winograd's F(2, 3) has them: four numbers for three.
-void transform_rows(const float* weights, int64_t n_filters, float* packed) {
-  for (int64_t row = 0; row < 3 * n_filters; ++row, weights += 3, packed += 4) {
-    packed[0] = weights[0];
-    packed[1] = 0.5f * (weights[0] + weights[1] + weights[2]);
-    packed[2] = 0.5f * (weights[0] - weights[1] + weights[2]);
-    packed[3] = weights[2];
-  }
+// Three numbers as Winograd's F(2, 3) has them: four.
+void transform(const float* taps, int64_t step, float* packed, int64_t packed_step) {
+  packed[0] = taps[0];
+  packed[packed_step] = 0.5f * (taps[0] + taps[step] + taps[2 * step]);
+  packed[2 * packed_step] = 0.5f * (taps[0] - taps[step] + taps[2 * step]);
+  packed[3 * packed_step] = taps[2 * step];
+}
+
+// A filter's rows, (3, 4).
+void transform_rows(const float* weights, float* packed) {
+  for (int64_t row = 0; row < 3; ++row) transform(weights + 3 * row, 1, packed + 4 * row, 1);
 }
 
 }  // namespace
@@ -47,7 +50,8 @@ Geometry::Geometry(const TinyCNN& tiny)
 Activations::Activations(const Geometry& geometry)
     : images(geometry.image_pixels * kLanes),
       maps(geometry.map_size * kLanes),
-      sums(geometry.network.filters[1] * kSums * kLanes),
+      points(geometry.deep ? kPoints * geometry.width * kLanes : 0),
+      sums(geometry.network.filters[1] * kPoints * kLanes),
       features(geometry.features * kLanes),
       outputs(geometry.network.n_classes * kLanes),
       first_winners(geometry.network.filters[0] * geometry.network.windows(0) * kLanes),
@@ -97,21 +101,37 @@ Scratch::Scratch(const Geometry& geometry)
       winners(geometry.deep ? kLanes * geometry.features : 0),
       places(geometry.network.filters[1] * geometry.network.windows(1)),
       heights(geometry.network.filters[1] * geometry.network.windows(1)),
-      n_active(geometry.network.filters[1]) {}
+      n_active(geometry.network.filters[1]) {
+  // Every other one of a row first: the pixels of neighbours overlap, and a sum would wait for the one just before it.
+  const int64_t columns = geometry.network.columns(1);
+  for (int64_t y = 0; y < geometry.network.rows(1); ++y)
+    for (int64_t first = 0; first < 2; ++first)
+      for (int64_t x = first; x < columns; x += 2)
+        corners.push_back({static_cast<int32_t>(y * columns + x),
+                           static_cast<int32_t>(2 * (y * geometry.map_columns + x) * geometry.width)});
+}
 
 Filters::Filters(const Geometry& geometry)
     : parameters(geometry.network.n_parameters()),
       first(geometry.network.filters[0] * kPackedTaps),
-      second(geometry.network.filters[1] * geometry.network.filters[0] * kPackedTaps),
+      second(kPoints * geometry.network.filters[0] * geometry.network.filters[1]),
       back(geometry.network.filters[1] * kTaps * geometry.channels) {}
 
 void Filters::pack(const Geometry& geometry, bool backward) {
   const TinyCNN& network = geometry.network;
   const int64_t n_maps = network.filters[0];
-  transform_rows(parameters.data() + network.weight(0), n_maps, first.data());
+  for (int64_t filter = 0; filter < n_maps; ++filter)
+    transform_rows(parameters.data() + network.weight(0) + filter * kTaps, first.data() + filter * kPackedTaps);
   if (!geometry.deep) return;
   const float* weight = parameters.data() + network.weight(1);
-  transform_rows(weight, network.filters[1] * n_maps, second.data());
+  const int64_t n_filters = network.filters[1], row = n_maps * n_filters;
+  for (int64_t filter = 0; filter < n_filters; ++filter)
+    for (int64_t map = 0; map < n_maps; ++map) {
+      float rows[kPackedTaps];
+      transform_rows(weight + (filter * n_maps + map) * kTaps, rows);
+      for (int64_t i = 0; i < 4; ++i)
+        transform(rows + i, 4, second.data() + i * row + map * n_filters + filter, 4 * row);
+    }
   if (!backward) return;
   float* to = back.data();
   for (int64_t filter = 0; filter < network.filters[1]; ++filter)

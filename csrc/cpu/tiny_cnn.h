@@ -21,10 +21,9 @@
 namespace pydyn {
 
 constexpr int64_t kTaps = 9;
-// Of a filter whose rows are transformed: see tiny_cnn_window.h.
+// Of a filter whose rows are transformed (tiny_cnn_window.h), and whose columns are as well (tiny_cnn_maps.h).
 constexpr int64_t kPackedTaps = 12;
-// Sums of a window's convolution, likewise.
-constexpr int64_t kSums = 8;
+constexpr int64_t kPoints = 16;
 
 // A window's winner is the place of the first of its largest pixels, 2 dy + dx, or this if none is above 0.
 constexpr uint8_t kNoWinner = 4;
@@ -76,7 +75,8 @@ struct Activations {
 
   Buffer images;                       // (image_pixels)
   Buffer maps;                         // (planes, map_pixels, width) where there is a second layer
-  Buffer sums;                         // (F2, 8) of a window, while they wait for more maps
+  Buffer points;                       // (width, 16) of a window and a plane's maps, transformed
+  Buffer sums;                         // (F2, 16) of a window
   Buffer features;                     // (features), the padding is 0
   Buffer outputs;                      // (C)
   std::vector<uint8_t> first_winners;  // (F1, windows)
@@ -94,7 +94,7 @@ struct Filters {
 
   Buffer parameters;  // (P)
   Buffer first;       // (F1, 12)
-  Buffer second;      // (F2, F1, 12)
+  Buffer second;      // (16, F1, F2)
   Buffer back;        // (F2, 9, channels), of the second layer
 };
 
@@ -131,8 +131,10 @@ class Ablation {
  private:
   int64_t count_, outputs_size_;
   Buffer outputs_;
-  Buffer shares_;    // (1 + F1, C), of one filter's features
-  Buffer prefixes_;  // (F1, 8), sums of one window before each map
+  Buffer shares_;    // (8, 1 + F1, C), of each filter's features
+  Buffer points_;    // (F1, 16) of a window, transformed
+  Buffer prefixes_;  // (F1 + 1, 8, 16), sums of eight filters and a window before each map and behind the last
+  Buffer sums_;      // (8, 16)
 };
 
 // Gradients of a batch, added up from sixteen images to sixteen.
@@ -150,6 +152,11 @@ struct Gradients {
   int64_t flat_size_, first_size_, filters_size_;
 };
 
+// Of a pooling window of the second layer: where in a plane of maps the pixels begin that it looks at.
+struct Corner {
+  int32_t window, place;
+};
+
 // What a backward pass needs room for.
 struct Scratch {
   explicit Scratch(const Geometry& geometry);
@@ -159,6 +166,7 @@ struct Scratch {
   Buffer first_slopes;            // lanes, as the first layer's maps
   Buffer slopes;                  // (features) of one image
   std::vector<uint8_t> winners;   // by image: (16, features)
+  std::vector<Corner> corners;    // (windows), neighbours far from each other
   std::vector<int32_t> places;    // (F2, windows) of one image: see find_active
   std::vector<float> heights;     // likewise
   std::vector<int64_t> n_active;  // (F2), likewise

@@ -1,12 +1,14 @@
 #include <algorithm>
-#include <cstring>
 
 #include "clones.h"
 #include "tiny_cnn.h"
-#include "tiny_cnn_window.h"
+#include "tiny_cnn_maps.h"
 
 namespace pydyn {
 namespace {
+
+// Filters of the last layer at a time: see the sizes of Ablation's members.
+constexpr int64_t kGroup = 8;
 
 // Adds what a feature contributes to the outputs.
 template <int64_t kFloats>
@@ -22,33 +24,37 @@ PYDYN_INLINE void add(const float* from, int64_t size, float* to) {
   for (int64_t i = 0; i < size; ++i) to[i] += from[i];
 }
 
-// The features of one window and filter of a second layer with all maps, and without each of them. All sums are those
-// of a forward pass: without a map they begin as with it and leave it out.
+// The features of one window and some filters of a second layer with all maps, and without each of them. All sums are
+// those of a forward pass: without a map they begin as with it and leave it out.
 struct AblateWindow {
   template <int64_t kFloats>
-  PYDYN_INLINE static void run(const Geometry& geometry, const float* filters, float bias, const float* maps,
-                               const float* weight, float* prefixes, float* shares) {
+  PYDYN_INLINE static void run(const Geometry& geometry, const float* filters, const float* bias, int64_t n_filters,
+                               const float* corner, const float* weight, float* points, float* prefixes, float* sums,
+                               float* shares) {
     const TinyCNN& network = geometry.network;
-    const int64_t n_maps = network.filters[0], outputs = network.n_classes * kLanes;
+    const int64_t n_maps = network.filters[0], windows = network.windows(1), outputs = network.n_classes * kLanes;
+    constexpr int64_t kRow = kPoints * kFloats;
+    const int64_t size = n_filters * kRow;
     for (int64_t lane = 0; lane < kLanes; lane += kFloats) {
-      // Left out is map `without`; -1: none, and the sums before each map are kept.
-      for (int64_t without = -1; without < n_maps; ++without) {
-        Sums<kFloats> sums;
-        if (without < 0)
-          start<kFloats>(bias, sums);
-        else
-          std::memcpy(&sums, prefixes + without * kSums * kFloats, sizeof(sums));
-        for (int64_t map = without + 1; map < n_maps; ++map) {
-          if (without < 0) std::memcpy(prefixes + map * kSums * kFloats, &sums, sizeof(sums));
-          Patch<kFloats> patch;
-          const int64_t at =
-              (map >> geometry.width_bits) * geometry.map_pixels * geometry.width + (map & (geometry.width - 1));
-          read_patch<kFloats>(maps + at * kLanes + lane, geometry.width, geometry.map_columns * geometry.width, patch);
-          convolve<kFloats>(patch, filters + map * kPackedTaps, sums);
+      const auto add_features = [&](const float* from, int64_t candidate) {
+        for (int64_t filter = 0; filter < n_filters; ++filter) {
+          Window<kFloats> window;
+          finish_points<kFloats>(from + filter * kRow, window);
+          add_feature<kFloats>(network, weight + filter * windows, best_of<kFloats>(window),
+                               shares + (filter * (1 + n_maps) + candidate) * outputs + lane);
         }
-        Window<kFloats> window;
-        finish<kFloats>(sums, window);
-        add_feature<kFloats>(network, weight, best_of<kFloats>(window), shares + (1 + without) * outputs + lane);
+      };
+      const auto go_on = [&](const float* from, int64_t first, int64_t end, float* to) {
+        add_products<kFloats>(network, filters, bias, points + first * kRow, first, end, n_filters, from, to);
+      };
+      transform_maps<kFloats>(geometry, corner + lane, 0, n_maps, points);
+      add_products<kFloats>(network, filters, bias, points, 0, 0, n_filters, prefixes, prefixes);
+      for (int64_t map = 0; map < n_maps; ++map)
+        go_on(prefixes + map * size, map, map + 1, prefixes + (map + 1) * size);
+      add_features(prefixes + n_maps * size, 0);
+      for (int64_t without = 0; without < n_maps; ++without) {
+        go_on(prefixes + without * size, without + 1, n_maps, sums);
+        add_features(sums, 1 + without);
       }
     }
   }
@@ -71,39 +77,47 @@ Ablation::Ablation(const Geometry& geometry)
     : count_(1 + geometry.network.filters[0] + geometry.network.filters[1]),
       outputs_size_(geometry.network.n_classes * kLanes),
       outputs_(count_ * outputs_size_),
-      shares_((1 + geometry.network.filters[0]) * outputs_size_),
-      prefixes_(geometry.network.filters[0] * kSums * kLanes) {}
+      shares_(kGroup * (1 + geometry.network.filters[0]) * outputs_size_),
+      points_(kPoints * geometry.network.filters[0] * kLanes),
+      prefixes_((1 + geometry.network.filters[0]) * kGroup * kPoints * kLanes),
+      sums_(kGroup * kPoints * kLanes) {}
 
 void Ablation::run(const Geometry& geometry, const Filters& filters, Activations& activations) {
   const TinyCNN& network = geometry.network;
   const int64_t last = network.n_layers - 1, windows = network.windows(last), n_maps = network.filters[0];
+  const int64_t shares_size = (1 + n_maps) * outputs_size_;
   convolve_images(geometry, filters, false, activations);
   const float* parameters = filters.parameters.data();
   for (int64_t candidate = 0; candidate < count_; ++candidate)
     for (int64_t output = 0; output < network.n_classes; ++output)
       std::fill_n(outputs_.data() + candidate * outputs_size_ + output * kLanes, kLanes,
                   parameters[network.dense_bias() + output]);
-  for (int64_t filter = 0; filter < network.filters[last]; ++filter) {
-    const float* weight = parameters + network.dense() + filter * windows;
-    std::fill_n(shares_.data(), (1 + n_maps) * outputs_size_, 0.0f);
+  for (int64_t first = 0; first < network.filters[last]; first += kGroup) {
+    const int64_t n_filters = std::min(kGroup, network.filters[last] - first);
+    const float* weight = parameters + network.dense() + first * windows;
+    std::fill_n(shares_.data(), n_filters * shares_size, 0.0f);
     if (geometry.deep) {
       for (int64_t y = 0; y < network.rows(1); ++y)
         for (int64_t x = 0; x < network.columns(1); ++x)
           run_widest<AblateWindow>(
-              geometry, filters.second.data() + filter * n_maps * kPackedTaps, parameters[network.bias(1) + filter],
+              geometry, filters.second.data() + first, parameters + network.bias(1) + first, n_filters,
               activations.maps.data() + 2 * (y * geometry.map_columns + x) * geometry.width * kLanes,
-              weight + y * network.columns(1) + x, prefixes_.data(), shares_.data());
+              weight + y * network.columns(1) + x, points_.data(), prefixes_.data(), sums_.data(), shares_.data());
     } else {
-      run_widest<AblateFeature>(network, weight, activations.features.data() + filter * windows * kLanes,
-                                shares_.data());
+      for (int64_t filter = 0; filter < n_filters; ++filter)
+        run_widest<AblateFeature>(network, weight + filter * windows,
+                                  activations.features.data() + (first + filter) * windows * kLanes,
+                                  shares_.data() + filter * shares_size);
     }
     // The candidates: all filters, each map left out, each of the last layer's filters left out.
     const int64_t first_of_last = geometry.deep ? 1 + n_maps : 1;
-    for (int64_t candidate = 0; candidate < count_; ++candidate) {
-      if (candidate == first_of_last + filter) continue;
-      const int64_t share = candidate < first_of_last ? candidate : 0;
-      add(shares_.data() + share * outputs_size_, outputs_size_, outputs_.data() + candidate * outputs_size_);
-    }
+    for (int64_t filter = 0; filter < n_filters; ++filter)
+      for (int64_t candidate = 0; candidate < count_; ++candidate) {
+        if (candidate == first_of_last + first + filter) continue;
+        const int64_t share = candidate < first_of_last ? candidate : 0;
+        add(shares_.data() + filter * shares_size + share * outputs_size_, outputs_size_,
+            outputs_.data() + candidate * outputs_size_);
+      }
   }
 }
 

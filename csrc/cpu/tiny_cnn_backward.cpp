@@ -7,17 +7,24 @@
 namespace pydyn {
 namespace {
 
-// Vectors of lanes to sixteen rows, one for each image, and back: `size` of each, a multiple of 4.
-PYDYN_CLONES void lanes_to_rows(const float* lanes, int64_t size, float* rows, int64_t row_size) {
-  for (int64_t i = 0; i < size; i += 4)
-    for (int64_t lane = 0; lane < kLanes; lane += 4)
-      transpose(lanes + i * kLanes + lane, kLanes, rows + lane * row_size + i, row_size);
+// Some of what lies in lanes or by image: `count` times `size` numbers, which is a multiple of 4, `step` apart.
+struct Part {
+  int64_t count, size, step;
+};
+
+// Vectors of lanes to sixteen rows, one for each image, and back.
+PYDYN_CLONES void lanes_to_rows(const Part& part, const float* lanes, float* rows, int64_t row_size) {
+  for (int64_t first = 0; first < part.count * part.step; first += part.step)
+    for (int64_t i = first; i < first + part.size; i += 4)
+      for (int64_t lane = 0; lane < kLanes; lane += 4)
+        transpose(lanes + i * kLanes + lane, kLanes, rows + lane * row_size + i, row_size);
 }
 
-PYDYN_CLONES void rows_to_lanes(const float* rows, int64_t row_size, int64_t size, float* lanes) {
-  for (int64_t i = 0; i < size; i += 4)
-    for (int64_t lane = 0; lane < kLanes; lane += 4)
-      transpose(rows + lane * row_size + i, row_size, lanes + i * kLanes + lane, kLanes);
+PYDYN_CLONES void rows_to_lanes(const Part& part, const float* rows, int64_t row_size, float* lanes) {
+  for (int64_t first = 0; first < part.count * part.step; first += part.step)
+    for (int64_t i = first; i < first + part.size; i += 4)
+      for (int64_t lane = 0; lane < kLanes; lane += 4)
+        transpose(rows + lane * row_size + i, row_size, lanes + i * kLanes + lane, kLanes);
 }
 
 PYDYN_CLONES void winners_to_rows(const uint8_t* lanes, int64_t size, uint8_t* rows) {
@@ -53,21 +60,19 @@ struct BackThroughDense {
 };
 
 // The windows of one filter and image that have a gradient: where in a plane the pixels that the winner looks at begin.
-PYDYN_INLINE int64_t find_active(const Geometry& geometry, const float* slopes, const uint8_t* winners, int32_t* places,
-                                 float* heights) {
-  const int64_t rows = geometry.network.rows(1), columns = geometry.network.columns(1);
+PYDYN_INLINE int64_t find_active(const Geometry& geometry, const Corner* corners, const float* slopes,
+                                 const uint8_t* winners, int32_t* places, float* heights) {
+  const int64_t windows = geometry.network.windows(1);
   const auto down = static_cast<int32_t>(geometry.map_columns * geometry.width);
   const auto right = static_cast<int32_t>(geometry.width);
   const int32_t step[4] = {0, right, down, down + right};
-  int64_t n_active = 0, window = 0;
-  for (int64_t y = 0; y < rows; ++y) {
-    auto place = static_cast<int32_t>(2 * y) * down;
-    for (int64_t x = 0; x < columns; ++x, ++window, place += 2 * right) {
-      // Without a branch, which nobody could predict.
-      places[n_active] = place + step[winners[window] & 3];
-      heights[n_active] = slopes[window];
-      n_active += slopes[window] != 0;
-    }
+  int64_t n_active = 0;
+  for (int64_t i = 0; i < windows; ++i) {
+    // Without a branch, which nobody could predict. Of a zero all bits but the sign are 0.
+    const auto [window, place] = corners[i];
+    places[n_active] = place + step[winners[window] & 3];
+    heights[n_active] = slopes[window];
+    n_active += (bits_as<uint32_t>(slopes[window]) << 1) != 0;
   }
   return n_active;
 }
@@ -79,10 +84,9 @@ PYDYN_INLINE void back_through_filter(const Geometry& geometry, const int32_t* p
                                       float* map_slopes, float* bias_slope) {
   using Channels = Vector<float, kWidth>;
   Channels weights[kTaps], sums[kTaps], bias{};
-  int64_t offset[kTaps];
+  const int64_t row_size = geometry.map_columns * kWidth;
 #pragma GCC unroll 9
   for (int64_t tap = 0; tap < kTaps; ++tap) {
-    offset[tap] = (tap / 3 * geometry.map_columns + tap % 3) * kWidth;
     weights[tap] = read<Channels>(weight + tap * geometry.channels);
     sums[tap] = read<Channels>(weight_slopes + tap * geometry.channels);
   }
@@ -91,11 +95,14 @@ PYDYN_INLINE void back_through_filter(const Geometry& geometry, const int32_t* p
     const float* from = maps + places[i];
     float* to = map_slopes + places[i];
     bias += height;
-#pragma GCC unroll 9
-    for (int64_t tap = 0; tap < kTaps; ++tap) {
-      sums[tap] += height * read<Channels>(from + offset[tap]);
-      write(read<Channels>(to + offset[tap]) + height * weights[tap], to + offset[tap]);
-    }
+#pragma GCC unroll 3
+    for (int64_t row = 0; row < 3; ++row, from += row_size, to += row_size)
+#pragma GCC unroll 3
+      for (int64_t column = 0; column < 3; ++column) {
+        const int64_t tap = 3 * row + column, pixel = column * kWidth;
+        sums[tap] += height * read<Channels>(from + pixel);
+        write(read<Channels>(to + pixel) + height * weights[tap], to + pixel);
+      }
   }
 #pragma GCC unroll 9
   for (int64_t tap = 0; tap < kTaps; ++tap) write(sums[tap], weight_slopes + tap * geometry.channels);
@@ -108,12 +115,13 @@ struct BackThroughMaps {
   template <int64_t kFloats>
   PYDYN_INLINE static void run(const Geometry& geometry, const float* filters, const float* slopes,
                                const uint8_t* winners, const float* maps, float* map_slopes, float* weight_slopes,
-                               float* bias_slopes, int32_t* places, float* heights, int64_t* n_active) {
+                               float* bias_slopes, const Corner* corners, int32_t* places, float* heights,
+                               int64_t* n_active) {
     const TinyCNN& network = geometry.network;
     const int64_t windows = network.windows(1), n_filters = network.filters[1];
     const int64_t plane_size = geometry.map_pixels * kWidth;
     for (int64_t filter = 0; filter < n_filters; ++filter)
-      n_active[filter] = find_active(geometry, slopes + filter * windows, winners + filter * windows,
+      n_active[filter] = find_active(geometry, corners, slopes + filter * windows, winners + filter * windows,
                                      places + filter * windows, heights + filter * windows);
     std::memset(map_slopes, 0, geometry.planes * plane_size * sizeof(float));
     for (int64_t plane = 0; plane < geometry.planes; ++plane)
@@ -214,10 +222,18 @@ void backward(const Geometry& geometry, const Filters& filters, const Activation
   // clipped losses.
   if (std::none_of(matters.begin(), matters.end(), [](bool it) { return it; })) return;
 
-  lanes_to_rows(activations.features.data(), geometry.features, scratch.rows.data(), geometry.features);
+  // The maps without the zeros around them, which stay as they are, or whose gradient nobody reads.
+  const Part map{network.rows(0), network.columns(0) * geometry.width, geometry.map_columns * geometry.width};
+  const auto map_at = [&](int64_t plane) {
+    return (plane * geometry.map_pixels + geometry.map_columns + 1) * geometry.width;
+  };
+  lanes_to_rows({1, geometry.features, geometry.features}, activations.features.data(), scratch.rows.data(),
+                geometry.features);
   if (geometry.deep) {
     winners_to_rows(activations.last_winners.data(), geometry.features, scratch.winners.data());
-    lanes_to_rows(activations.maps.data(), geometry.map_size, scratch.maps.data(), geometry.map_row);
+    for (int64_t plane = 0; plane < geometry.planes; ++plane)
+      lanes_to_rows(map, activations.maps.data() + map_at(plane) * kLanes, scratch.maps.data() + map_at(plane),
+                    geometry.map_row);
   } else {
     run_widest<BackToLanes>(geometry, parameters, output_slopes, scratch.first_slopes.data());
   }
@@ -235,14 +251,16 @@ void backward(const Geometry& geometry, const Filters& filters, const Activation
       run_widest<decltype(kernel)>(
           geometry, filters.back.data(), scratch.slopes.data(), scratch.winners.data() + image * geometry.features,
           scratch.maps.data() + image * geometry.map_row, map_slopes, gradients.filters.data(), flat + network.bias(1),
-          scratch.places.data(), scratch.heights.data(), scratch.n_active.data());
+          scratch.corners.data(), scratch.places.data(), scratch.heights.data(), scratch.n_active.data());
     };
     geometry.width == 4   ? back(BackThroughMaps<4>{})
     : geometry.width == 8 ? back(BackThroughMaps<8>{})
                           : back(BackThroughMaps<16>{});
   }
   if (geometry.deep)
-    rows_to_lanes(scratch.map_slopes.data(), geometry.map_row, geometry.map_size, scratch.first_slopes.data());
+    for (int64_t plane = 0; plane < geometry.planes; ++plane)
+      rows_to_lanes(map, scratch.map_slopes.data() + map_at(plane), geometry.map_row,
+                    scratch.first_slopes.data() + map_at(plane) * kLanes);
   run_widest<BackThroughImages>(geometry, activations.images.data(), scratch.first_slopes.data(),
                                 activations.first_winners.data(), gradients.first.data());
 }

@@ -1,9 +1,8 @@
 #include <algorithm>
-#include <cstring>
 
 #include "clones.h"
 #include "tiny_cnn.h"
-#include "tiny_cnn_window.h"
+#include "tiny_cnn_maps.h"
 
 namespace pydyn {
 namespace {
@@ -37,70 +36,33 @@ struct ConvolveImages {
   }
 };
 
-// Of one window, filters [filter, filter + kFilters) and the maps [first_map, end_map) of one plane. The sums rest in
-// `resting` from plane to plane.
-template <int64_t kFloats, int64_t kFilters, bool kWinners>
-PYDYN_INLINE void convolve_window(const Geometry& geometry, const float* filters, const float* bias, const float* maps,
-                                  int64_t filter, int64_t first_map, int64_t end_map, float* resting, int64_t number,
-                                  float* features, uint8_t* winners) {
-  const TinyCNN& network = geometry.network;
-  const int64_t n_maps = network.filters[0], windows = network.windows(1);
-  float* rest = resting + filter * kSums * kFloats;
-  Sums<kFloats> sums[kFilters];
-  if (first_map > 0)
-    std::memcpy(&sums, rest, sizeof(sums));
-  else
-#pragma GCC unroll 2
-    for (int64_t f = 0; f < kFilters; ++f) start<kFloats>(bias[filter + f], sums[f]);
-  for (int64_t map = first_map; map < end_map; ++map) {
-    Patch<kFloats> patch;
-    read_patch<kFloats>(maps + (map - first_map) * kLanes, geometry.width, geometry.map_columns * geometry.width,
-                        patch);
-#pragma GCC unroll 2
-    for (int64_t f = 0; f < kFilters; ++f)
-      convolve<kFloats>(patch, filters + ((filter + f) * n_maps + map) * kPackedTaps, sums[f]);
-  }
-  if (end_map < n_maps) {
-    std::memcpy(rest, &sums, sizeof(sums));
-    return;
-  }
-#pragma GCC unroll 2
-  for (int64_t f = 0; f < kFilters; ++f) {
-    const int64_t feature = (filter + f) * windows + number;
-    Window<kFloats> window;
-    finish<kFloats>(sums[f], window);
-    const Number<kFloats> best = best_of<kFloats>(window);
-    write(best, features + feature * kLanes);
-    if constexpr (kWinners) note_winner<kFloats>(window, best, winners + feature * kLanes);
-  }
-}
-
 template <bool kWinners>
 struct ConvolveMaps {
   template <int64_t kFloats>
   PYDYN_INLINE static void run(const Geometry& geometry, const float* filters, const float* bias, const float* maps,
-                               float* resting, float* features, uint8_t* winners) {
+                               float* points, float* sums, float* features, uint8_t* winners) {
     const TinyCNN& network = geometry.network;
-    const int64_t rows = network.rows(1), columns = network.columns(1);
+    const int64_t rows = network.rows(1), columns = network.columns(1), windows = network.windows(1);
     const int64_t n_maps = network.filters[0], n_filters = network.filters[1];
-    // Of a register's halves, each filter on its own: there are not enough registers for two.
-    constexpr int64_t kPair = kFloats == kLanes ? 2 : 1;
     for (int64_t y = 0; y < rows; ++y)
       for (int64_t x = 0; x < columns; ++x)
-        for (int64_t lane = 0; lane < kLanes; lane += kFloats)
-          // Plane by plane: a window's patches of its maps stay in the first cache while all filters read them.
+        for (int64_t lane = 0; lane < kLanes; lane += kFloats) {
+          const float* corner = maps + 2 * (y * geometry.map_columns + x) * geometry.width * kLanes + lane;
+          // Plane by plane: the points of its maps stay in the first cache while all filters read them.
           for (int64_t map = 0; map < n_maps; map += geometry.width) {
-            const int64_t window = y * columns + x, end = std::min(map + geometry.width, n_maps);
-            const int64_t pixel = map / geometry.width * geometry.map_pixels + 2 * (y * geometry.map_columns + x);
-            const float* from = maps + pixel * geometry.width * kLanes + lane;
-            int64_t filter = 0;
-            for (; filter + kPair <= n_filters; filter += kPair)
-              convolve_window<kFloats, kPair, kWinners>(geometry, filters, bias, from, filter, map, end, resting,
-                                                        window, features + lane, winners + lane);
-            if (filter < n_filters)
-              convolve_window<kFloats, 1, kWinners>(geometry, filters, bias, from, filter, map, end, resting, window,
-                                                    features + lane, winners + lane);
+            const int64_t end = std::min(map + geometry.width, n_maps);
+            transform_maps<kFloats>(geometry, corner, map, end, points);
+            add_products<kFloats>(network, filters, bias, points, map, end, n_filters, sums, sums);
           }
+          for (int64_t filter = 0; filter < n_filters; ++filter) {
+            const int64_t at = (filter * windows + y * columns + x) * kLanes + lane;
+            Window<kFloats> window;
+            finish_points<kFloats>(sums + filter * kPoints * kFloats, window);
+            const Number<kFloats> best = best_of<kFloats>(window);
+            write(best, features + at);
+            if constexpr (kWinners) note_winner<kFloats>(window, best, winners + at);
+          }
+        }
   }
 };
 
@@ -192,8 +154,8 @@ void convolve_images(const Geometry& geometry, const Filters& filters, bool winn
 void convolve_maps(const Geometry& geometry, const Filters& filters, bool winners, Activations& activations) {
   const auto convolve = [&](auto kernel) {
     run_widest<decltype(kernel)>(geometry, filters.second.data(), filters.parameters.data() + geometry.network.bias(1),
-                                 activations.maps.data(), activations.sums.data(), activations.features.data(),
-                                 activations.last_winners.data());
+                                 activations.maps.data(), activations.points.data(), activations.sums.data(),
+                                 activations.features.data(), activations.last_winners.data());
   };
   winners ? convolve(ConvolveMaps<true>{}) : convolve(ConvolveMaps<false>{});
 }

@@ -148,10 +148,17 @@ def test_epoch_is_that_of_the_reference(optimiser, filters):
     architecture = TinyCNN(filters, (12, 13), 4)
     images, parameters = random_images(architecture, 50), drawn(architecture, 5)
     rates = torch.tensor([0.001, 0.003, 0.01, 0.02, 0.03])
-    arguments = architecture, images, parameters, orders(5, 50), optimiser, rates, 16
+    order = orders(5, 50)
+    arguments = architecture, images, parameters, order, optimiser, rates, 16
     ours, theirs = Trained(*arguments), Trained(*arguments, reference.population_epoch)
-    # Within a hundredth of one step: where a gradient is all but 0, Adam and RMSprop make whole steps of its rounding.
-    assert ((ours.parameters - theirs.parameters).abs() <= 0.01 * rates[:, None]).all()
+    # The first step of Adam and RMSprop is as long for a gradient that is nothing but rounding as for any other, and its
+    # direction is the rounding's, which is each processor's own.
+    one_step = architecture, images, parameters, order[:, :16].contiguous(), optimiser, rates, 16
+    first = Trained(*one_step, reference.population_epoch).moments[:, 1].sqrt()
+    rounding = (first > 0) & (first < 1e-6)
+    assert rounding.float().mean() < 0.01
+    apart = (ours.parameters - theirs.parameters).abs()
+    assert (apart <= 0.01 * rates[:, None])[~rounding].all()
     torch.testing.assert_close(ours.moments, theirs.moments, rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(ours.loss, theirs.loss, rtol=1e-5, atol=1e-5)
     assert torch.equal(ours.correct, theirs.correct)
