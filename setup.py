@@ -29,6 +29,10 @@ DEFAULT_CUDA_ARCHITECTURES = "7.5;8.0;9.0+PTX"
 NO_ABI_NOTES = ["-Wno-psabi"]
 
 
+# GCC may take single sums apart into products and additions where two side by side are fused, for speed on some processors;
+# populations hold on to one rounding for all (csrc/cpu/tiny_cnn.h).
+ALWAYS_FUSED = "--param=avoid-fma-max-bits=0"
+
 # Of memory and undefined behaviour; the first finding ends the process.
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
 
@@ -71,6 +75,12 @@ def find_compiler() -> str:
         if command and command == os.environ.get("CXX"):
             say(f"CXX={command} is not found, looking for another compiler")
     raise Unbuildable("no C++ compiler found ($CXX, c++, g++, clang++): install one, for example g++")
+
+
+def accepts(compiler: str, flag: str) -> bool:
+    """Whether a C++ compiler knows a flag."""
+    command = [*shlex.split(compiler), "-Werror", flag, "-x", "c++", "-E", os.devnull]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def toolkit_of(nvcc: Path) -> CudaToolkit:
@@ -196,7 +206,8 @@ def extension_arguments(torch, toolkit: CudaToolkit | None, library_dirs: list[s
     optimise = ["-O3"]
     # Python's own flags often hold -g, with which torch's headers make a module of 9 MB.
     sanitize = SANITIZERS if os.environ.get("PYDYN_SANITIZE") == "1" else []
-    cxx = [*optimise, "-fno-math-errno", "-g0", "-Wall", *NO_ABI_NOTES, *openmp, *sanitize]
+    fused = [ALWAYS_FUSED] if accepts(os.environ["CXX"], ALWAYS_FUSED) else []
+    cxx = [*optimise, "-fno-math-errno", "-g0", "-Wall", *fused, *NO_ABI_NOTES, *openmp, *sanitize]
     extension = (CUDAExtension if toolkit else CppExtension)(
         "pydyn._C",
         sources,

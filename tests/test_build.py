@@ -122,6 +122,12 @@ def test_compiler_that_does_not_exist_falls_back_and_says_so(build, tmp_path, ca
     assert "CXX=icpx is not found" in capsys.readouterr().err
 
 
+def test_a_flag_is_given_to_compilers_that_know_it(build, tmp_path):
+    picky = make_tool(tmp_path, "c++", 'case "$*" in *--param=*) exit 1;; esac')
+    assert build.accepts(f"env {picky}", "-O2")
+    assert not build.accepts(f"env {picky}", build.ALWAYS_FUSED)
+
+
 def test_toolkit_with_another_minor_version_is_taken(build, tmp_path):
     os.environ |= {"PATH": "", "CUDA_HOME": str(make_toolkit(tmp_path / "cuda", "13.0"))}
     found = build.find_cuda_toolkit(make_torch(tmp_path, "13.2"))

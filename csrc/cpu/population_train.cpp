@@ -1,5 +1,4 @@
 #include <ATen/ops/empty.h>
-#include <c10/util/Exception.h>
 #include <torch/library.h>
 
 #include <algorithm>

@@ -102,8 +102,10 @@ Scratch::Scratch(const Geometry& geometry)
       places(geometry.network.filters[1] * geometry.network.windows(1)),
       heights(geometry.network.filters[1] * geometry.network.windows(1)),
       n_active(geometry.network.filters[1]) {
+  if (!geometry.deep) return;
   // Every other one of a row first: the pixels of neighbours overlap, and a sum would wait for the one just before it.
   const int64_t columns = geometry.network.columns(1);
+  corners.reserve(geometry.network.windows(1));
   for (int64_t y = 0; y < geometry.network.rows(1); ++y)
     for (int64_t first = 0; first < 2; ++first)
       for (int64_t x = first; x < columns; x += 2)
@@ -134,7 +136,7 @@ void Filters::pack(const Geometry& geometry, bool backward) {
     }
   if (!backward) return;
   float* to = back.data();
-  for (int64_t filter = 0; filter < network.filters[1]; ++filter)
+  for (int64_t filter = 0; filter < n_filters; ++filter)
     for (int64_t tap = 0; tap < kTaps; ++tap, to += geometry.channels)
       for (int64_t map = 0; map < n_maps; ++map) to[map] = weight[(filter * n_maps + map) * kTaps + tap];
 }

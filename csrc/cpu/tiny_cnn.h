@@ -128,13 +128,16 @@ class Ablation {
   const float* outputs(int64_t candidate) const { return outputs_.data() + candidate * outputs_size_; }
   void run(const Geometry& geometry, const Filters& filters, Activations& activations);
 
+  // Filters of the last layer at a time: their sums stay in the second cache.
+  static constexpr int64_t kGroup = 8;
+
  private:
   int64_t count_, outputs_size_;
   Buffer outputs_;
-  Buffer shares_;    // (8, 1 + F1, C), of each filter's features
+  Buffer shares_;    // (n, 1 + F1, C), of each filter's features; n are a group, or what is left for the last
   Buffer points_;    // (F1, 16) of a window, transformed
-  Buffer prefixes_;  // (F1 + 1, 8, 16), sums of eight filters and a window before each map and behind the last
-  Buffer sums_;      // (8, 16)
+  Buffer prefixes_;  // (F1, n, 16), sums of a window behind each map
+  Buffer sums_;      // (n, 16)
 };
 
 // Gradients of a batch, added up from sixteen images to sixteen.
@@ -152,7 +155,7 @@ struct Gradients {
   int64_t flat_size_, first_size_, filters_size_;
 };
 
-// Of a pooling window of the second layer: where in a plane of maps the pixels begin that it looks at.
+// A pooling window of the second layer, and where in a plane of maps the pixels begin that it looks at.
 struct Corner {
   int32_t window, place;
 };
@@ -166,7 +169,7 @@ struct Scratch {
   Buffer first_slopes;            // lanes, as the first layer's maps
   Buffer slopes;                  // (features) of one image
   std::vector<uint8_t> winners;   // by image: (16, features)
-  std::vector<Corner> corners;    // (windows), neighbours far from each other
+  std::vector<Corner> corners;    // (windows), every other one of a row first
   std::vector<int32_t> places;    // (F2, windows) of one image: see find_active
   std::vector<float> heights;     // likewise
   std::vector<int64_t> n_active;  // (F2), likewise

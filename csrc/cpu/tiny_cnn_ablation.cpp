@@ -7,9 +7,6 @@
 namespace pydyn {
 namespace {
 
-// Filters of the last layer at a time: see the sizes of Ablation's members.
-constexpr int64_t kGroup = 8;
-
 // Adds what a feature contributes to the outputs.
 template <int64_t kFloats>
 PYDYN_INLINE void add_feature(const TinyCNN& network, const float* weight, const Number<kFloats>& value,
@@ -44,16 +41,17 @@ struct AblateWindow {
                                shares + (filter * (1 + n_maps) + candidate) * outputs + lane);
         }
       };
-      const auto go_on = [&](const float* from, int64_t first, int64_t end, float* to) {
-        add_products<kFloats>(network, filters, bias, points + first * kRow, first, end, n_filters, from, to);
+      // From the sums before a map, which rest behind the one before it, over maps [first, end).
+      const auto go_on = [&](int64_t map, int64_t first, int64_t end, float* to) {
+        const float* before = prefixes + std::max<int64_t>(map - 1, 0) * size;
+        add_products<kFloats>(network, filters, bias, points + first * kRow, first, end, map == 0, n_filters, before,
+                              to);
       };
       transform_maps<kFloats>(geometry, corner + lane, 0, n_maps, points);
-      add_products<kFloats>(network, filters, bias, points, 0, 0, n_filters, prefixes, prefixes);
-      for (int64_t map = 0; map < n_maps; ++map)
-        go_on(prefixes + map * size, map, map + 1, prefixes + (map + 1) * size);
-      add_features(prefixes + n_maps * size, 0);
+      for (int64_t map = 0; map < n_maps; ++map) go_on(map, map, map + 1, prefixes + map * size);
+      add_features(prefixes + (n_maps - 1) * size, 0);
       for (int64_t without = 0; without < n_maps; ++without) {
-        go_on(prefixes + without * size, without + 1, n_maps, sums);
+        go_on(without, without + 1, n_maps, sums);
         add_features(sums, 1 + without);
       }
     }
@@ -78,9 +76,9 @@ Ablation::Ablation(const Geometry& geometry)
       outputs_size_(geometry.network.n_classes * kLanes),
       outputs_(count_ * outputs_size_),
       shares_(kGroup * (1 + geometry.network.filters[0]) * outputs_size_),
-      points_(kPoints * geometry.network.filters[0] * kLanes),
-      prefixes_((1 + geometry.network.filters[0]) * kGroup * kPoints * kLanes),
-      sums_(kGroup * kPoints * kLanes) {}
+      points_(geometry.deep ? geometry.network.filters[0] * kPoints * kLanes : 0),
+      prefixes_(geometry.deep ? geometry.network.filters[0] * kGroup * kPoints * kLanes : 0),
+      sums_(geometry.deep ? kGroup * kPoints * kLanes : 0) {}
 
 void Ablation::run(const Geometry& geometry, const Filters& filters, Activations& activations) {
   const TinyCNN& network = geometry.network;

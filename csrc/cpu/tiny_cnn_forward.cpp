@@ -52,7 +52,7 @@ struct ConvolveMaps {
           for (int64_t map = 0; map < n_maps; map += geometry.width) {
             const int64_t end = std::min(map + geometry.width, n_maps);
             transform_maps<kFloats>(geometry, corner, map, end, points);
-            add_products<kFloats>(network, filters, bias, points, map, end, n_filters, sums, sums);
+            add_products<kFloats>(network, filters, bias, points, map, end, map == 0, n_filters, sums, sums);
           }
           for (int64_t filter = 0; filter < n_filters; ++filter) {
             const int64_t at = (filter * windows + y * columns + x) * kLanes + lane;

@@ -10,11 +10,12 @@
 
 namespace pydyn {
 
-// The point that the transform back adds to all four pixels.
-constexpr int64_t kMean = 5;
+// Of the transform back, the point that all four pixels get alike: a bias belongs there.
+constexpr int64_t kBiasPoint = 5;
 
-// The transformed pixels of maps [first, end), (n, 16), from the window's corner of the first map on. The columns are
-// transformed as the rows are (tiny_cnn_window.h).
+// The transformed pixels of maps [first, end), (n, 16); `corner` is the window's in map 0. Columns are transformed as
+// rows are (tiny_cnn_window.h): neighbours of equal pixels come out equal, to the last bit, beside and below each
+// other.
 template <int64_t kFloats>
 PYDYN_INLINE void transform_maps(const Geometry& geometry, const float* corner, int64_t first, int64_t end,
                                  float* points) {
@@ -33,25 +34,25 @@ PYDYN_INLINE void transform_maps(const Geometry& geometry, const float* corner, 
   }
 }
 
-// The sums of as many filters as registers hold up to map `end`: those `before` map `first` and its products and the
-// next ones'. Before map 0 there are none, and nothing is read.
+// Of some filters, the sums `before` and the products of maps [first, end); `afresh`: they begin with the bias, and
+// nothing is read there. Both may be one place.
 template <int64_t kFloats, int64_t kFilters>
 PYDYN_INLINE void add_block(const TinyCNN& network, const float* weights, const float* bias, const float* points,
-                            int64_t first, int64_t end, const float* before, float* sums) {
+                            int64_t first, int64_t end, bool afresh, const float* before, float* sums) {
   constexpr int64_t kRow = kPoints * kFloats;
-  const int64_t n_filters = network.filters[1];
+  const int64_t next_map = network.filters[1];
   for (int64_t point = 0; point < kPoints; ++point, points += kFloats, before += kFloats, sums += kFloats) {
     Number<kFloats> totals[kFilters];
-    if (first == 0) {
+    if (afresh) {
 #pragma GCC unroll 16
-      for (int64_t f = 0; f < kFilters; ++f) totals[f] = all<kFloats>(point == kMean ? bias[f] : 0.0f);
+      for (int64_t f = 0; f < kFilters; ++f) totals[f] = all<kFloats>(point == kBiasPoint ? bias[f] : 0.0f);
     } else {
 #pragma GCC unroll 16
       for (int64_t f = 0; f < kFilters; ++f) totals[f] = read<Number<kFloats>>(before + f * kRow);
     }
-    const float* weight = weights + (point * network.filters[0] + first) * n_filters;
+    const float* weight = weights + (point * network.filters[0] + first) * next_map;
     const float* from = points;
-    for (int64_t map = first; map < end; ++map, weight += n_filters, from += kRow) {
+    for (int64_t map = first; map < end; ++map, weight += next_map, from += kRow) {
       const auto pixel = read<Number<kFloats>>(from);
 #pragma GCC unroll 16
       for (int64_t f = 0; f < kFilters; ++f) totals[f] += all<kFloats>(weight[f]) * pixel;
@@ -62,13 +63,14 @@ PYDYN_INLINE void add_block(const TinyCNN& network, const float* weights, const 
 }
 
 // The same for any number of filters: sums are (n, 16), `weights` those of Filters::second, and `bias`, from the first
-// of them on; `points` from map `first` on.
+// of them on; `points` from map `first` on. As many filters at a time as registers hold.
 template <int64_t kFloats>
 PYDYN_INLINE void add_products(const TinyCNN& network, const float* weights, const float* bias, const float* points,
-                               int64_t first, int64_t end, int64_t n_filters, const float* before, float* sums) {
+                               int64_t first, int64_t end, bool afresh, int64_t n_filters, const float* before,
+                               float* sums) {
   constexpr int64_t kRow = kPoints * kFloats;
   const auto add = [&](auto block, int64_t filter) {
-    add_block<kFloats, block.value>(network, weights + filter, bias + filter, points, first, end,
+    add_block<kFloats, block.value>(network, weights + filter, bias + filter, points, first, end, afresh,
                                     before + filter * kRow, sums + filter * kRow);
     return filter + block.value;
   };

@@ -1,5 +1,5 @@
-// The convolution of one filter and one pooling window, for some of the sixteen lanes: kernels take as many at a time
-// as a register holds.
+// One pooling window for some of the sixteen lanes: kernels take as many at a time as a register holds. Its convolution
+// by a filter of the first layer, and the pooling of both layers.
 
 #pragma once
 

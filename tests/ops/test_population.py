@@ -151,14 +151,18 @@ def test_epoch_is_that_of_the_reference(optimiser, filters):
     order = orders(5, 50)
     arguments = architecture, images, parameters, order, optimiser, rates, 16
     ours, theirs = Trained(*arguments), Trained(*arguments, reference.population_epoch)
-    # The first step of Adam and RMSprop is as long for a gradient that is nothing but rounding as for any other, and its
-    # direction is the rounding's, which is each processor's own.
-    one_step = architecture, images, parameters, order[:, :16].contiguous(), optimiser, rates, 16
-    first = Trained(*one_step, reference.population_epoch).moments[:, 1].sqrt()
-    rounding = (first > 0) & (first < 1e-6)
-    assert rounding.float().mean() < 0.01
-    apart = (ours.parameters - theirs.parameters).abs()
-    assert (apart <= 0.01 * rates[:, None])[~rounding].all()
+    # Within a hundredth of one step. Adam and RMSprop take a step of about the same length whatever the gradient's: where
+    # the first one's is rounding for the most part, each processor's own, only the steps' lengths bound the difference.
+    one_batch = order[:, :16].contiguous()
+    rounded = first_gradient(Trained(architecture, images, parameters, one_batch, op=reference.population_epoch))
+    exact = torch.stack(
+        [true_gradient(architecture, images, *case)[1] for case in zip(parameters, one_batch, strict=True)]
+    )
+    is_rounding = (rounded - exact).abs() > 0.01 * exact.abs()
+    assert is_rounding.float().mean() < 0.01
+    opposite_ways = 2 * 4 / 0.1**0.5  # in four batches, by RMSprop's longest steps
+    steps = torch.where(is_rounding & (optimiser != "sgd"), opposite_ways, 0.01)
+    assert ((ours.parameters - theirs.parameters).abs() <= steps * rates[:, None]).all()
     torch.testing.assert_close(ours.moments, theirs.moments, rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(ours.loss, theirs.loss, rtol=1e-5, atol=1e-5)
     assert torch.equal(ours.correct, theirs.correct)
@@ -359,11 +363,12 @@ def without(architecture, parameters, layer, position):
 @given(
     filters=st.lists(st.integers(2, 19), min_size=1, max_size=2),
     size=st.tuples(st.integers(4, 17), st.integers(4, 17)),
+    n_classes=st.integers(2, 4),
     output_relu=st.booleans(),
     seed=st.integers(0, 2**32),
 )
-def test_ablation_equals_the_smaller_networks(filters, size, output_relu, seed):
-    architecture = TinyCNN(tuple(filters), size, 3, output_relu)
+def test_ablation_equals_the_smaller_networks(filters, size, n_classes, output_relu, seed):
+    architecture = TinyCNN(tuple(filters), size, n_classes, output_relu)
     images, parameters = random_images(architecture, 150, seed), drawn(architecture, 1, "he_normal", seed)[0]
     found = ablate_filters(architecture, images, parameters).tolist()
     expected = [n_correct(architecture, images, parameters)]
