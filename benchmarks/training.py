@@ -8,7 +8,8 @@ each in turn, after one that is not counted; medians.
 
 - DataLoader: the textbook. A worker for each core, torchvision's transforms image by image, float32, eager.
 - airbench: all images normalised and padded once, outside the timer; crops by masks, channels-last; precision and optimiser as
-  ours.
+  ours. On CUDA as airbench has it: an epoch's images are cropped at once, since masks wait for the device, the network is
+  compiled, and cuDNN tries its algorithms out; ours runs with deterministic ones, as every Run does.
 
 On a CPU both stand there twice: as written, and with the C library told to keep freed memory, as our training jobs tell it
 (`pydyn.device.keep_memory`).
@@ -34,7 +35,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.measure import Row, device_name, timed, write_json
 from benchmarks.rivals import PADDING, CachedBatch, draw
 from pydyn.data.batches import ResidentImages
-from pydyn.device import keep_memory, resolve_precision
+from pydyn.device import keep_memory, open_device, resolve_precision
 from pydyn.models import cnn
 from pydyn.selection.dynamic import Dynamic
 from pydyn.selection.strategy import Outcome
@@ -133,9 +134,11 @@ def by_the_book(
 ) -> Epoch:
     """Train on batches: with `fast`, channels-last and a fused optimiser."""
     device = setting.device
-    network = cnn.build("cnn_a", 3, 10, torch.Generator().manual_seed(0)).to(device)
+    network: torch.nn.Module = cnn.build("cnn_a", 3, 10, torch.Generator().manual_seed(0)).to(device)
     if fast:
         network = network.to(memory_format=torch.channels_last)
+        if device.type == "cuda":
+            network.compile(mode="max-autotune")
     optimiser = torch.optim.Adam(network.parameters(), 1e-3, fused=fast or None)
     loss_of = torch.nn.CrossEntropyLoss()
 
@@ -195,8 +198,10 @@ def airbench(setting: Setting) -> Epoch:
     cached = CachedBatch(images, mean, std, setting.dtype)
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        for index in torch.randperm(len(images), device=device).split(BATCH):
-            yield cached(index, *draw(len(index), device)), labels[index]
+        order = torch.randperm(len(images), device=device)
+        for part in order.split(len(order) if device.type == "cuda" else BATCH):
+            inputs = cached(part, *draw(len(part), device))
+            yield from zip(inputs.split(BATCH), labels[part].split(BATCH), strict=True)
 
     return by_the_book(setting, batches, setting.precision, fast=True)
 
@@ -222,9 +227,13 @@ LOOPS: dict[str, Callable[[Setting], Epoch]] = {
 
 def serve(connection: Connection, name: str, setting: Setting) -> None:
     """Of a loop's process: an epoch for each request, until there is none."""
-    if setting.threads:
-        torch.set_num_threads(setting.threads)
-    if name.endswith(KEEPING) or name in ("ours", "selection + gather"):
+    threads = setting.threads or torch.get_num_threads()
+    if name in ("ours", "selection + gather"):
+        open_device("auto", threads)
+    else:
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.benchmark = True
+    if name.endswith(KEEPING):
         keep_memory()
     epoch = LOOPS[name.removesuffix(KEEPING)](setting)
     connection.send(None)

@@ -139,7 +139,7 @@ def test_differences_are_paired_by_seed(synthesise: Synthesise, read_tables: Rea
         np.array([100 * s.reported_accuracy for s in chosen(written, "paper", **fields)])
         for fields in ({"name": "full"}, {"name": "fixed"}, {"scheme": "base"}, {"scheme": "best-set"})
     )
-    expected = [fixed - full, base - full, best_set - full, base - fixed, best_set - fixed]
+    expected = [fixed - full, base - full, best_set - full, base - fixed, best_set - fixed, best_set - base]
     assert len(found) == len(expected)
     for differences, (_, row), cells in zip(expected, found.iterrows(), shown, strict=True):
         mean, half_width = interval(differences.tolist())
@@ -263,6 +263,35 @@ def test_every_strategy_is_set_against_every_control_once(synthesise: Synthesise
     row = found[found.strategy.str.startswith("dynamic") & found.against.str.contains("RS2")].iloc[0]
     accuracy = {run: 100 * written[run].accuracy.best_validation for run in written}
     assert row.difference_points == pytest.approx(np.mean([accuracy[dynamic[s]] - accuracy[fresh[s]] for s in fresh]))
+
+
+def test_variants_of_dynamic_training_are_set_against_the_plainest_of_their_sizes(synthesise: Synthesise) -> None:
+    variants = [
+        {"scheme": "best-set"},
+        {"trigger": "signed"},
+        {"replacements": "ambiguous"},
+        {"scheme": "best-set", "replacements": "hard"},
+        {"beta": 0.3, "replacements": "hard"},  # of another size than the plain one
+    ]
+    trials = [{"strategy": {"name": "dynamic", **values}} for values in ({}, *variants)]
+    for experiment in ("comparison", "augmentation", "robustness"):
+        recipe = {"recipe": "crop-flip"} if experiment == "augmentation" else {}
+        part = {"trials": trials, "replicates": 3, **recipe}
+        folder, written = report(synthesise, {"dynamic": {"comparison": None, experiment: part}})
+        found = table(folder, f"dynamic-{experiment}-differences-paper")
+        assert len(found) == len(variants) - 1
+        assert set(found.against) == {found.against[0]} and "base" in found.against[0]
+        plain, best_set = (
+            np.array(
+                [100 * s.reported_accuracy for s in chosen(written, "paper", beta=0.7, trigger="absolute", **fields)]
+            )
+            for fields in (
+                {"scheme": "base", "replacements": "uniform"},
+                {"scheme": "best-set", "replacements": "uniform"},
+            )
+        )
+        row = found[found.strategy.str.contains("best-set") & ~found.strategy.str.contains("first")].iloc[0]
+        assert row.difference_points == pytest.approx(np.mean(best_set - plain))
 
 
 def test_augmentation_is_published_only(synthesise: Synthesise, read_tables: ReadTables) -> None:

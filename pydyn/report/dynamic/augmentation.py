@@ -8,11 +8,19 @@ import pandas as pd
 from pydyn.report import published
 from pydyn.report.blocks import Block, Heading, Paragraph
 from pydyn.report.dynamic.curves import spread_drawing
-from pydyn.report.dynamic.matching import compared_papers
-from pydyn.report.dynamic.names import PROTOCOLS, is_share, row_names
+from pydyn.report.dynamic.differences import difference_frame, difference_table
+from pydyn.report.dynamic.matching import compared_papers, published_alpha
+from pydyn.report.dynamic.names import PROTOCOLS, row_names
 from pydyn.report.dynamic.notes import INTERVALS, conditions, network_note
 from pydyn.report.published import PAPERS, Figure, Paper
-from pydyn.report.results import Replicates, StudyResults, accuracy_percent, last_accuracy_percent, total_seconds
+from pydyn.report.results import (
+    DataFacts,
+    Replicates,
+    StudyResults,
+    accuracy_percent,
+    last_accuracy_percent,
+    total_seconds,
+)
 from pydyn.report.tables import (
     NONE,
     Cell,
@@ -37,7 +45,7 @@ PUBLISHED = f"{published.DATASET}, {published.DEVICE}, 20 replicates"
 
 
 def blocks(results: StudyResults) -> list[Block]:
-    """A table and a drawing for each protocol; the published figures alone where nothing was run."""
+    """Tables and a drawing for each protocol; the published figures alone where nothing was run."""
     if not results.experiments.get("augmentation"):
         return [
             Paragraph(
@@ -50,19 +58,22 @@ def blocks(results: StudyResults) -> list[Block]:
         Paragraph(
             f"Training with augmented images (table 5 and figure 13 of the papers): {recipe}, mirrored or not, drawn "
             "anew for each image and epoch. The papers name no recipe, no epochs and no scheme; their figures stand "
-            f"beside the same share of the pool. {network_note(results)}"
+            f"beside the same count or share of images. {network_note(results)}"
         )
     ]
     for protocol in dict.fromkeys(result.run.protocol for result in results.experiments["augmentation"]):
         rows = results.replicates("augmentation", protocol)
+        names = row_names(rows)
         found += [Heading(capitalised(PROTOCOLS[protocol])), _table(results, rows, protocol)]
-        drawing = spread_drawing(results, rows, row_names(rows), protocol, "augmentation", "figure 13")
-        found.append(drawing)
+        if len(differences := difference_frame(rows, names)):
+            found.append(difference_table(differences, protocol, "augmentation"))
+        found.append(spread_drawing(results, rows, names, protocol, "augmentation", "figure 13"))
     return found
 
 
-def _counterpart(paper: Paper, row: Replicates) -> Figure | None:
-    strategy, half = row.run.strategy, is_share(row.n_subset, row.n_pool, 0.5)
+def _counterpart(paper: Paper, row: Replicates, data: DataFacts) -> Figure | None:
+    strategy, matched = row.run.strategy, published_alpha(row, data)
+    half = matched is not None and matched[0] == published.POOL // 2
     if isinstance(strategy, Full):
         return published.comparison(paper, 1.0, augmentation=True, dynamic=False)[0]
     if isinstance(strategy, Fixed) and half:
@@ -87,7 +98,7 @@ def _table(results: StudyResults, rows: list[Replicates], protocol: str) -> Tabl
         record |= spread("accuracy_at_last_epoch_percent", row.estimate(last_accuracy_percent))
         record |= spread("seconds_total", row.estimate(total_seconds))
         for paper in papers:
-            figure = _counterpart(paper, row)
+            figure = _counterpart(paper, row, results.data)
             record[f"published_{paper}_accuracy_percent"] = figure.accuracy_percent if figure else None
             record[f"published_{paper}_seconds_gtx1070"] = figure.seconds if figure else None
         records.append(record)

@@ -108,6 +108,8 @@ def budget_table(frame: pd.DataFrame, protocol: str) -> Table:
         f"At equal cost, {PROTOCOLS[protocol]}: differences in points of the best validation accuracy so far, paired by "
         "seed, where the cheaper of the two Runs ends: after as many images trained (repeats counted), and after as many "
         "seconds of training, evaluation and selection. Of the dearer Run only the epochs count that ended by then. "
-        "It is the accuracy that steers, not the one reported; seconds are wall time of a machine that may be shared."
+        "It is the accuracy that steers, not the one reported; seconds are wall time of a machine that may be shared. The "
+        "best of more epochs is higher by chance: at equal images a strategy with half as many an epoch has twice as many "
+        "epochs, which flatters it."
     )
     return listing(f"dynamic-comparison-budgets-{protocol}", caption, frame, columns)

@@ -60,7 +60,7 @@ def blocks(results: StudyResults) -> list[Block]:
         ]
         differences = difference_frame(rows, names)
         if len(differences):
-            found.append(difference_table(differences, protocol))
+            found.append(difference_table(differences, protocol, "comparison"))
         budgets = budget_frame(rows, names)
         if len(budgets):
             found.append(budget_table(budgets, protocol))

@@ -1,6 +1,7 @@
 """Paired differences between strategies: as a table, and as sentences."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -23,18 +24,19 @@ CONTROLS = (Full, Fixed, Fresh, InfoBatch)
 images_trained = attrgetter("images_trained")
 
 
+# The plainest Dynamic Training, as published first: what its variants have to beat.
+PLAIN: dict[str, Any] = {"scheme": "base", "trigger": "absolute", "replacements": "uniform"}
+
+
 def difference_frame(rows: Sequence[Replicates], names: Sequence[str]) -> pd.DataFrame:
-    """Accuracy of every strategy less that of each control, paired by seed."""
+    """Accuracy of every strategy less that of each control, and of variants less plain Dynamic Training, paired by seed."""
     records = []
     ranks = [_rank(row, position) for position, row in enumerate(rows)]
     for reference, reference_name, reference_rank in zip(rows, names, ranks, strict=True):
-        if reference_rank is None:
-            continue
         for row, name, rank in zip(rows, names, ranks, strict=True):
             # Of two controls one difference says it: full less fixed is fixed less full with the other sign.
-            if rank is not None and rank <= reference_rank:
-                continue
-            if difference := paired(row, reference):
+            later = reference_rank is not None and (rank is None or rank > reference_rank)
+            if (later or _is_variant(row, reference)) and (difference := paired(row, reference)):
                 records.append({"strategy": name, "against": reference_name} | _columns(difference))
     return pd.DataFrame(records)
 
@@ -43,6 +45,14 @@ def _rank(row: Replicates, position: int) -> tuple[int, int] | None:
     """Where a control stands among the controls; None for what is compared with them."""
     kind = next((rank for rank, kind in enumerate(CONTROLS) if isinstance(row.run.strategy, kind)), None)
     return None if kind is None else (kind, position)
+
+
+def _is_variant(row: Replicates, plain: Replicates) -> bool:
+    """Whether a row is another scheme, trigger or choice of replacements than the plainest, with the same sizes and epochs."""
+    ours, theirs = row.run.strategy, plain.run.strategy
+    if not (isinstance(ours, Dynamic) and isinstance(theirs, Dynamic)) or row.run.epochs != plain.run.epochs:
+        return False
+    return ours != theirs and replace(ours, **PLAIN) == theirs
 
 
 def paired(row: Replicates, reference: Replicates) -> Estimate | None:
@@ -62,7 +72,7 @@ def _columns(difference: Estimate) -> dict[str, Any]:
     }
 
 
-def difference_table(frame: pd.DataFrame, protocol: str) -> Table:
+def difference_table(frame: pd.DataFrame, protocol: str, experiment: str) -> Table:
     """The differences, with a verdict each."""
     columns = {
         "strategy": lambda row: label(row.strategy),
@@ -78,7 +88,7 @@ def difference_table(frame: pd.DataFrame, protocol: str) -> Table:
         "another split or other test images may give another difference. Equal differences in all pairs show no spread, "
         "from which nothing follows."
     )
-    return listing(f"dynamic-comparison-differences-{protocol}", caption, frame, columns)
+    return listing(f"dynamic-{experiment}-differences-{protocol}", caption, frame, columns)
 
 
 def interval_cell(low: float | None, high: float | None) -> Cell:
@@ -89,10 +99,14 @@ def interval_cell(low: float | None, high: float | None) -> Cell:
 
 
 def sentences(rows: Sequence[Replicates], names: Sequence[str]) -> Iterator[str]:
-    """Every dynamic strategy against its controls: the full pool, fixed subsets, fresh ones and InfoBatch."""
-    references = [(row, name) for row, name in zip(rows, names, strict=True) if isinstance(row.run.strategy, CONTROLS)]
+    """Every dynamic strategy against its controls (the full pool, fixed subsets, fresh ones, InfoBatch) and the plainest."""
     for row, name in zip(rows, names, strict=True):
         if isinstance(row.run.strategy, Dynamic):
+            references = [
+                (reference, against)
+                for reference, against in zip(rows, names, strict=True)
+                if isinstance(reference.run.strategy, CONTROLS) or _is_variant(row, reference)
+            ]
             parts = [_against(row, reference, against) for reference, against in references]
             if parts := [part for part in parts if part]:
                 yield f"{capitalised(name)}, {'; '.join(parts)}.{_unmoved(row)}"

@@ -7,6 +7,7 @@ import pandas as pd
 from pydyn.report import published
 from pydyn.report.blocks import Block, Heading, Paragraph
 from pydyn.report.dynamic.curves import spread_drawing
+from pydyn.report.dynamic.differences import difference_frame, difference_table
 from pydyn.report.dynamic.matching import compared_papers, counterparts
 from pydyn.report.dynamic.names import PROTOCOLS, row_names
 from pydyn.report.dynamic.notes import INTERVALS, conditions, match_note, network_note
@@ -26,18 +27,17 @@ from pydyn.report.tables import (
 
 
 def blocks(results: StudyResults) -> list[Block]:
-    """A table and a drawing for each protocol."""
+    """Tables and a drawing for each protocol."""
     found: list[Block] = [
         Paragraph(f"The same setting from several seeds: how far apart replicates end. {network_note(results)}")
     ]
     for protocol in dict.fromkeys(result.run.protocol for result in results.experiments["robustness"]):
         rows = results.replicates("robustness", protocol)
         names = row_names(rows)
-        found += [
-            Heading(capitalised(PROTOCOLS[protocol])),
-            _table(results, protocol),
-            spread_drawing(results, rows, names, protocol),
-        ]
+        found += [Heading(capitalised(PROTOCOLS[protocol])), _table(results, protocol)]
+        if len(differences := difference_frame(rows, names)):
+            found.append(difference_table(differences, protocol, "robustness"))
+        found.append(spread_drawing(results, rows, names, protocol))
     return found
 
 
