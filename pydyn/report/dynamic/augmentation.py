@@ -10,7 +10,7 @@ from pydyn.report.blocks import Block, Heading, Paragraph
 from pydyn.report.dynamic.curves import spread_drawing
 from pydyn.report.dynamic.differences import difference_frame, difference_table
 from pydyn.report.dynamic.matching import compared_papers, published_alpha
-from pydyn.report.dynamic.names import PROTOCOLS, row_names
+from pydyn.report.dynamic.names import PROTOCOLS, mean_seconds, row_names
 from pydyn.report.dynamic.notes import INTERVALS, conditions, network_note
 from pydyn.report.published import PAPERS, Figure, Paper
 from pydyn.report.results import (
@@ -32,6 +32,7 @@ from pydyn.report.tables import (
     number,
     seconds,
     spread,
+    time_share,
     with_interval,
 )
 from pydyn.selection.controls import Fixed, Full
@@ -86,6 +87,7 @@ def _counterpart(paper: Paper, row: Replicates, data: DataFacts) -> Figure | Non
 def _table(results: StudyResults, rows: list[Replicates], protocol: str) -> Table:
     assert results.config.dynamic is not None
     papers = compared_papers(results.config.dynamic)
+    full = mean_seconds(next((row for row in rows if isinstance(row.run.strategy, Full)), None))
     records = []
     for row, name in zip(rows, row_names(rows), strict=True):
         record: dict[str, Any] = {
@@ -97,10 +99,9 @@ def _table(results: StudyResults, rows: list[Replicates], protocol: str) -> Tabl
         record |= spread("accuracy_percent", row.estimate(accuracy_percent))
         record |= spread("accuracy_at_last_epoch_percent", row.estimate(last_accuracy_percent))
         record |= spread("seconds_total", row.estimate(total_seconds))
+        record["time_share_of_full"] = record["seconds_total_mean"] / full if full else None
         for paper in papers:
-            figure = _counterpart(paper, row, results.data)
-            record[f"published_{paper}_accuracy_percent"] = figure.accuracy_percent if figure else None
-            record[f"published_{paper}_seconds_gtx1070"] = figure.seconds if figure else None
+            record |= _published_record(paper, _counterpart(paper, row, results.data))
         records.append(record)
     columns: dict[str, Callable[[Any], Cell]] = {
         "strategy, with augmentation": lambda row: label(row.strategy),
@@ -110,12 +111,15 @@ def _table(results: StudyResults, rows: list[Replicates], protocol: str) -> Tabl
         "at last epoch": lambda row: Cell(
             with_interval(row.accuracy_at_last_epoch_percent_mean, row.accuracy_at_last_epoch_percent_half_width_95, 2)
         ),
-        "seconds": lambda row: Cell(seconds(row.seconds_total_mean, row.seconds_total_half_width_95)),
+        "seconds": lambda row: Cell(
+            seconds(row.seconds_total_mean, row.seconds_total_half_width_95), _of_full(row.time_share_of_full)
+        ),
     }
     for paper in papers:
         columns |= _published_columns(paper)
     caption = (
-        f"Accuracy in percent and seconds with augmentation, {PROTOCOLS[protocol]}. {INTERVALS} {conditions(rows)}"
+        f"Accuracy in percent and seconds with augmentation, {PROTOCOLS[protocol]}; below the seconds their share of the "
+        f"full pool's. {INTERVALS} {conditions(rows)}"
         f"{f' Published: {PUBLISHED}.' if papers else ''}"
     )
     return listing(f"dynamic-augmentation-{protocol}", caption, pd.DataFrame(records), columns)
@@ -127,9 +131,7 @@ def _published_table() -> Table:
     for name, (part, dynamic) in rows.items():
         record: dict[str, Any] = {"strategy": name, "n": 0}
         for paper in PAPERS:
-            figure = published.comparison(paper, part, augmentation=True, dynamic=dynamic)[0]
-            record[f"published_{paper}_accuracy_percent"] = figure.accuracy_percent
-            record[f"published_{paper}_seconds_gtx1070"] = figure.seconds
+            record |= _published_record(paper, published.comparison(paper, part, augmentation=True, dynamic=dynamic)[0])
         records.append(record)
     columns: dict[str, Callable[[Any], Cell]] = {
         "strategy, with augmentation": lambda row: label(row.strategy),
@@ -139,16 +141,36 @@ def _published_table() -> Table:
     for position in (0, 1):
         for of_paper in both:
             columns |= dict([list(of_paper.items())[position]])
-    caption = f"Accuracy in percent and seconds with augmentation, as published: {PUBLISHED}."
+    caption = (
+        "Accuracy in percent and seconds with augmentation, below them their share of the full pool's, as published: "
+        f"{PUBLISHED}."
+    )
     return listing("dynamic-augmentation", caption, pd.DataFrame(records), columns)
 
 
+def _published_record(paper: Paper, figure: Figure | None) -> dict[str, float | None]:
+    (full,) = published.comparison(paper, 1.0, augmentation=True, dynamic=False)
+    return {
+        f"published_{paper}_accuracy_percent": figure.accuracy_percent if figure else None,
+        f"published_{paper}_seconds_gtx1070": figure.seconds if figure else None,
+        f"published_{paper}_time_share_of_full": (
+            figure.seconds / full.seconds if figure and figure.seconds and full.seconds else None
+        ),
+    }
+
+
+def _of_full(part: float | None) -> str:
+    return "" if part is None or pd.isna(part) else time_share(part)
+
+
 def _published_columns(paper: Paper) -> dict[str, Callable[[Any], Cell]]:
-    def cell(row: Any, name: str, shown: Callable[[float], str]) -> Cell:
+    def cell(row: Any, name: str, shown: Callable[[float], str], below: str = "") -> Cell:
         value = getattr(row, f"published_{paper}_{name}")
-        return missing(NONE) if pd.isna(value) else Cell(shown(value))
+        return missing(NONE) if pd.isna(value) else Cell(shown(value), below)
 
     return {
         f"paper {paper}": lambda row: cell(row, "accuracy_percent", lambda value: number(value, 2)),
-        f"paper\u00a0{paper},\u00a0s": lambda row: cell(row, "seconds_gtx1070", seconds),
+        f"paper\u00a0{paper},\u00a0s": lambda row: cell(
+            row, "seconds_gtx1070", seconds, _of_full(getattr(row, f"published_{paper}_time_share_of_full"))
+        ),
     }
