@@ -216,6 +216,50 @@ def test_the_headline_compares_the_highest_with_the_runner_up(
         assert "interval over the seeds of 3 Runs, 60 test images" in first
 
 
+def test_the_headline_speaks_of_replicates_and_of_augmentation(synthesise: Synthesise) -> None:
+    folder, written = report(synthesise, "comparison", "robustness", "augmentation", "both protocols")
+    findings = re.findall("<li>(.*?)</li>", (folder / "index.html").read_text())
+    assert findings[0].startswith("Highest accuracy under protocol holdout")
+    replicates = [f.partition(": ")[2] for f in findings if f.startswith("Experiment 3, replicates: ")]
+    augmented = [f.partition(": ")[2] for f in findings if f.startswith("Experiment 4, augmented images: ")]
+    assert len(findings) == 3 + len(replicates) + len(augmented)
+
+    assert [sentence[:9] for sentence in replicates] == ["Highest a", "Dynamic h", "Standard "]
+    assert "95 % interval over the seeds of 4 Runs" in replicates[0] and "n = 4 pairs" in replicates[1]
+    found = [100 * s.reported_accuracy for run, s in written.items() if is_full(run) and run.augmentation == "none"]
+    assert (
+        f"full pool, {np.std(found, ddof=1):.2f} points ({min(found):.1f} to {max(found):.1f} %, n = 4)"
+        in replicates[2]
+    )
+
+    assert [sentence[:9] for sentence in augmented] == ["Highest a", "Dynamic h", "Full pool"]
+    differences = table(folder, "dynamic-augmentation-differences-holdout")
+    row = differences[differences.strategy.str.startswith("dynamic") & (differences.against == "full pool")].iloc[0]
+    assert f"against full pool: {row.difference_points:+.2f} points".replace("-", "−") in augmented[1]
+    with_it, without = (
+        {
+            run.seed: 100 * s.reported_accuracy
+            for run, s in written.items()
+            if is_full(run) and run.augmentation == recipe
+        }
+        for recipe in ("crop-flip", "none")
+    )
+    worth = np.mean([with_it[seed] - without[seed] for seed in with_it])
+    assert augmented[2].startswith(f"Full pool, {worth:+.2f} points".replace("-", "−"))
+    assert augmented[2].count("n = 3 pairs") == 3
+    assert augmented[2].endswith("each against the same without augmentation.")
+
+
+def is_full(run: Any) -> bool:
+    return run.protocol == "holdout" and run.strategy.name == "full"
+
+
+def test_augmented_runs_alone_are_compared_with_no_others(synthesise: Synthesise) -> None:
+    folder, _ = report(synthesise, "augmentation")
+    findings = re.findall("<li>(.*?)</li>", (folder / "index.html").read_text())
+    assert len(findings) == 2 and all(f.startswith("Experiment 4, augmented images: ") for f in findings)
+
+
 def test_sampling_error_is_stated(synthesise: Synthesise) -> None:
     folder, written = report(synthesise, "comparison")
     found = table(folder, "dynamic-comparison-accuracy-paper")

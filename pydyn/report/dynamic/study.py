@@ -1,24 +1,15 @@
 """The study's part of the page: headline and sections."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from pydyn.config.main import Config
 from pydyn.report.blocks import Facts, Paragraph, Section, StudyReport
 from pydyn.report.dynamic import augmentation, comparison, grid, not_run, robustness
-from pydyn.report.dynamic.differences import NO_CLAIM, in_words, paired, sentences
-from pydyn.report.dynamic.names import PROTOCOLS, row_names
+from pydyn.report.dynamic.findings import findings
 from pydyn.report.dynamic.notes import caveats
-from pydyn.report.results import (
-    Replicates,
-    StudyResults,
-    accuracy_percent,
-    read_study,
-    reported_images,
-)
+from pydyn.report.results import StudyResults, accuracy_percent, read_study
 from pydyn.report.runs import StudyPage, facts_of_network
-from pydyn.report.tables import duration, number, share, with_interval
-from pydyn.selection.dynamic import Dynamic
+from pydyn.report.tables import duration, number
 
 EXPLANATION = (
     "Protocol paper steers the selection by the test images and reports the maximum over the epochs on these same "
@@ -50,7 +41,7 @@ def report(results: StudyResults) -> StudyReport:
         Section("dynamic-robustness", "Experiment 3: replicates", of_robustness),
         Section("dynamic-augmentation", "Experiment 4: augmentation", augmentation.blocks(results)),
     ]
-    return StudyReport("Dynamic Training", _facts(results), list(_findings(results)), list(caveats(results)), sections)
+    return StudyReport("Dynamic Training", _facts(results), list(findings(results)), list(caveats(results)), sections)
 
 
 def _facts(results: StudyResults) -> Facts:
@@ -74,63 +65,4 @@ def _facts(results: StudyResults) -> Facts:
             ("Device", devices),
             ("Time", f"{duration(sum(summary.seconds.total for summary in done))} added up over the Runs"),
         ]
-    )
-
-
-def _findings(results: StudyResults) -> Iterator[str]:
-    # The untouched test set speaks first: the maximum over epochs of the other protocol is optimistic.
-    protocols = [result.run.protocol for result in results.results]
-    protocol = "holdout" if "holdout" in protocols else "paper"
-    rows = results.replicates("comparison", protocol)
-    if rows:
-        yield from _comparison_findings(rows, protocol)
-    elif cells := results.replicates("grid", protocol):
-        yield _grid_finding(cells, protocol)
-    elif rows := results.replicates("robustness", protocol):
-        yield from _comparison_findings(rows, protocol)
-
-
-def _comparison_findings(rows: list[Replicates], protocol: str) -> Iterator[str]:
-    names = row_names(rows)
-    estimates = [row.estimate(accuracy_percent) for row in rows]
-    best, *others = sorted(range(len(rows)), key=lambda position: -estimates[position].mean)
-    measured = estimates[best]
-    value = with_interval(measured.mean, measured.half_width, 1)
-    n_images = reported_images(rows[best].results[0].summary)
-    basis = f"mean of {measured.n} Runs, {n_images:,} test images" if measured.n > 1 else NO_CLAIM
-    if measured.half_width is not None:
-        basis = f"mean and 95 % interval over the seeds of {measured.n} Runs, {n_images:,} test images"
-    if others:
-        yield (
-            f"Highest accuracy under {PROTOCOLS[protocol]}: {names[best]}, {value} % ({basis}). "
-            f"{_ahead(rows[best], rows[others[0]], names[others[0]])}"
-        )
-    else:
-        yield f"Accuracy under {PROTOCOLS[protocol]}: {names[best]}, {value} % ({basis})."
-    yield from sentences(rows, names)
-
-
-def _ahead(best: Replicates, second: Replicates, name: str) -> str:
-    """What the highest of several rows is worth."""
-    difference = paired(best, second)
-    if difference is None:
-        return f"Not compared with the runner-up, {name}: they share no seed."
-    if difference.verdict != "holds":
-        return f"It is not shown to differ from the runner-up, {name}: {in_words(difference)}."
-    chance = "It was picked as the highest of several, and such a one tends to lie above its own mean by chance."
-    return f"Against the runner-up, {name}: {in_words(difference)}. {chance}"
-
-
-def _grid_finding(cells: list[Replicates], protocol: str) -> str:
-    best = max(cells, key=lambda cell: cell.estimate(accuracy_percent).mean)
-    strategy, measured = best.run.strategy, best.estimate(accuracy_percent)
-    assert isinstance(strategy, Dynamic)
-    where = (
-        f"α = {best.n_subset:,} images ({share(best.share)} of the pool), β = {strategy.beta:g}, γ = {strategy.gamma:g}"
-    )
-    interval = f" (n = {measured.n})" if measured.n > 1 else f"; {NO_CLAIM}"
-    value = with_interval(measured.mean, measured.half_width, 1)
-    return (
-        f"Highest of {len(cells)} cells under {PROTOCOLS[protocol]}: {where} with {value} %{interval}. The highest of "
-        "many tends to lie above its own mean by chance."
     )
