@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 
 from pydyn.report import published
+from pydyn.report.dynamic.curves import cost_drawing, validation_accuracy
+from pydyn.report.dynamic.names import row_names
 from pydyn.report.figures import COLOURS, DASHES, line_style
 from pydyn.report.page import write_report
+from pydyn.report.results import read_study
 from pydyn.training.summary import Summary
 
 T_975 = {2: 12.706204736432095, 3: 4.302652729911275, 4: 3.182446305284263}
@@ -258,6 +262,40 @@ def test_augmented_runs_alone_are_compared_with_no_others(synthesise: Synthesise
     folder, _ = report(synthesise, "augmentation")
     findings = re.findall("<li>(.*?)</li>", (folder / "index.html").read_text())
     assert len(findings) == 2 and all(f.startswith("Experiment 4, augmented images: ") for f in findings)
+
+
+def test_the_picture_of_costs_has_bands_and_says_which_accuracy_it_is(
+    synthesise: Synthesise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bands: list[Any] = []
+    marks: list[tuple[float, ...]] = []
+    fill, errorbar = Axes.fill_between, Axes.errorbar
+    monkeypatch.setattr(Axes, "fill_between", lambda axis, *a, **k: bands.append(a) or fill(axis, *a, **k))
+    monkeypatch.setattr(Axes, "errorbar", lambda axis, *a, **k: marks.append(a[:3]) or errorbar(axis, *a, **k))
+    config, results, written = synthesise("comparison", "both protocols")
+    study = read_study(config, "dynamic", results)
+    for protocol, n_marks in (("paper", 0), ("holdout", 2 * 4)):
+        rows = study.replicates("comparison", protocol)
+        bands.clear()
+        drawing = cost_drawing(study, rows, row_names(rows), protocol)
+        assert (len(bands), len(marks)) == (2 * 4, n_marks)
+        curves = np.maximum.accumulate(rows[0].curves(validation_accuracy), axis=1)
+        assert np.mean([bands[0][1], bands[0][2]], axis=0) == pytest.approx(curves.mean(axis=0))
+        assert bands[0][2] - bands[0][1] == pytest.approx(2 * curves.std(axis=0, ddof=1))
+        assert "band: one standard deviation around it (n = 3)" in drawing.caption
+        assert ("the validation images are the test images" in drawing.caption) == (protocol == "paper")
+        assert ("test images are looked at once" in drawing.caption) == (protocol == "holdout")
+    full = chosen(written, "holdout", name="full")
+    tested = [100 * summary.accuracy.test_at_best for summary in full]
+    assert marks[0] == pytest.approx((full[0].images_trained, np.mean(tested), np.std(tested, ddof=1)))
+    assert marks[1][0] == pytest.approx(np.mean([summary.seconds.total for summary in full]))
+
+
+def test_the_picture_of_costs_of_single_runs_has_no_band(synthesise: Synthesise) -> None:
+    folder, _ = report(synthesise, "single comparison", "both protocols")
+    text = (folder / "index.html").read_text()
+    assert text.count("no band, as n = 1.") == 2
+    assert "weights, mean." in text.replace("&#39;", "'")
 
 
 def test_sampling_error_is_stated(synthesise: Synthesise) -> None:

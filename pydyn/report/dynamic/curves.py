@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from pydyn.report.dynamic.budgets import COSTS
 from pydyn.report.dynamic.names import PROTOCOLS
 from pydyn.report.figures import (
     COLOURS,
@@ -20,7 +22,8 @@ from pydyn.report.figures import (
     mean_and_band,
     style,
 )
-from pydyn.report.results import Replicates, StudyResults
+from pydyn.report.results import Replicates, StudyResults, accuracy_percent
+from pydyn.report.statistics import Estimate
 from pydyn.training.history import Epoch
 
 # Characters over a panel of half the page.
@@ -30,6 +33,9 @@ TALLEST = 9.0
 
 TRAIN = {"color": COLOURS[1], "linestyle": "--", "label": "training images"}
 VALIDATION = {"color": COLOURS[2], "linestyle": "-", "label": "validation images"}
+
+TEST_MARK: dict[str, Any] = {"marker": "D", "markersize": 3.5, "linestyle": "none"}
+TEST_LABEL = "test accuracy at the best epoch"
 
 
 def train_accuracy(epoch: Epoch) -> float:
@@ -72,31 +78,53 @@ def _epoch_panel(axis: Axes, row: Replicates, elitism: bool) -> None:
 
 
 def cost_drawing(results: StudyResults, rows: Sequence[Replicates], names: Sequence[str], protocol: str) -> Drawing:
-    """Best accuracy so far against what it took."""
+    """Best accuracy so far against what it took, and where it is known the test accuracy that came of it."""
     with style():
-        figure = Figure(figsize=(PAGE_WIDTH, 3.1 + 0.18 * ((len(rows) + 1) // 2)))
-        by_images, by_seconds = figure.subplots(1, 2, sharey=True)
+        figure = Figure(figsize=(PAGE_WIDTH, 3.4 + 0.18 * ((len(rows) + 2) // 2)))
+        axes = figure.subplots(1, 2, sharey=True)
         for row, name in zip(rows, names, strict=True):
             best = np.maximum.accumulate(row.curves(validation_accuracy), axis=1)
-            line = {**line_of(results, row), "label": name}
-            images = row.curves(lambda epoch: epoch.images_trained).mean(axis=0)
-            spent = row.curves(lambda epoch: epoch.seconds_train + epoch.seconds_evaluate + epoch.seconds_select)
-            by_images.plot(images, best.mean(axis=0), **line)
-            by_seconds.plot(np.cumsum(spent, axis=1).mean(axis=0), best.mean(axis=0), **line)
+            line = line_of(results, row)
+            for axis, cost in zip(axes, COSTS.values(), strict=True):
+                spent = np.array([cost(result.history) for result in row.results]).mean(axis=0)
+                mean_and_band(axis, spent, best, "std", **line, label=name)
+                if protocol == "holdout":
+                    _mark_test(axis, spent[-1], row.estimate(accuracy_percent), line["color"])
+        by_images, by_seconds = axes
         by_images.set_xlabel("images trained")
         by_images.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         by_images.xaxis.set_major_locator(MaxNLocator(5))
         by_seconds.set_xlabel("seconds")
         by_images.set_ylabel("best validation accuracy so far, %")
-        for axis in (by_images, by_seconds):
+        for axis in axes:
             axis.set_xlim(left=0)
-        figure.legend(*by_images.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-        caption = (
-            "Best validation accuracy so far against images trained (repeats counted) and against seconds of "
-            f"training, evaluation and selection, {PROTOCOLS[protocol]}: means over the seeds. Their spread is in the "
-            "curves by epoch."
-        )
-        return finish(f"dynamic-efficiency-{protocol}", caption, figure)
+        handles, labels = by_images.get_legend_handles_labels()
+        if protocol == "holdout":
+            handles, labels = [*handles, Line2D([], [], color="#666666", **TEST_MARK)], [*labels, TEST_LABEL]
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        return finish(f"dynamic-efficiency-{protocol}", _cost_caption(rows, protocol), figure)
+
+
+def _mark_test(axis: Axes, spent: float, accuracy: Estimate, colour: str) -> None:
+    axis.errorbar(spent, accuracy.mean, accuracy.std or None, color=colour, elinewidth=0.8, zorder=3, **TEST_MARK)
+
+
+def _cost_caption(rows: Sequence[Replicates], protocol: str) -> str:
+    counts = sorted({len(row.results) for row in rows})
+    n = f"n = {' or '.join(map(str, counts))}"
+    band = f"band: one standard deviation around it ({n})" if counts[-1] > 1 else f"no band, as {n}"
+    which = {
+        "paper": "It is the accuracy that steers the selection, and under this protocol the one that is reported: the "
+        "validation images are the test images.",
+        "holdout": "It is the accuracy that steers the selection, not the one reported: test images are looked at once, "
+        "when all epochs are over. Marks, where the Runs end: the test accuracy of the best epoch's weights, mean"
+        f"{' and standard deviation' if counts[-1] > 1 else ''}.",
+    }[protocol]
+    return (
+        "Best validation accuracy so far against images trained (repeats counted) and against seconds of training, "
+        f"evaluation and selection, {PROTOCOLS[protocol]}. Line: mean over the seeds, of cost and of accuracy; {band}. "
+        f"{which} Whether a difference holds is in the tables of differences."
+    )
 
 
 def spread_drawing(
