@@ -441,6 +441,29 @@ def test_rows_that_differ_in_epochs_only_have_names_of_their_own(
     assert [row[9] for row in rows] == ["100 %", "50 %"]
 
 
+def test_names_tell_all_that_two_rows_can_differ_in(synthesise: Synthesise) -> None:
+    dynamic = {"name": "dynamic", "alpha": 0.5, "beta": 0.7}
+    variants = [{}, {"gamma": 0.97}, {"delta": 0.02}, {"replacements": "hard"}, {"trigger": "signed"}]
+    strategies = [{**dynamic, **variant} for variant in variants] + [
+        {**dynamic, "delta": 0.02, "trigger": "signed"},
+        {"name": "infobatch"},
+        {"name": "infobatch", "anneal": 0.25},
+    ]
+    trials = [{"strategy": strategy} for strategy in strategies]
+    config, results, _ = synthesise({"dynamic": {"comparison": {"trials": trials}}})
+    names = row_names(read_study(config, "dynamic", results).replicates("comparison", "paper"))
+    assert [name.replace("\u00a0", " ") for name in names] == [
+        "dynamic half (base, β 0.7)",
+        "dynamic half (base, β 0.7, γ 0.97)",
+        "dynamic half (base, β 0.7, δ 0.02)",
+        "dynamic half (base, β 0.7, hard first)",
+        "dynamic half (base, β 0.7, signed trigger)",
+        "dynamic half (base, β 0.7, δ 0.02, signed trigger)",
+        "InfoBatch (r 0.5)",
+        "InfoBatch (r 0.5, annealed 25 %)",
+    ]
+
+
 def test_no_two_of_many_lines_look_alike() -> None:
     looks = [line_style(position) for position in range(len(COLOURS) * len(DASHES))]
     assert len({(look["color"], str(look["linestyle"])) for look in looks}) == len(looks)

@@ -26,7 +26,8 @@ def strategy_name(row: Replicates) -> str:
     if isinstance(strategy, Full):
         return "full pool"
     if isinstance(strategy, InfoBatch):
-        return f"InfoBatch (r\u00a0{strategy.ratio:g})"
+        anneal = f", annealed {share(strategy.anneal)}" if strategy.anneal != InfoBatch.anneal else ""
+        return f"InfoBatch (r\u00a0{strategy.ratio:g}{anneal})"
     size = "half" if is_share(row.n_subset, row.n_pool, 0.5) else share(row.share)
     if isinstance(strategy, Fixed):
         return f"fixed {size}"
@@ -34,8 +35,10 @@ def strategy_name(row: Replicates) -> str:
         return f"fresh {size} every epoch (RS2)"
     if isinstance(strategy, Dynamic):
         decay = f", γ\u00a0{strategy.gamma:g}" if strategy.gamma != 1 else ""
+        threshold = f", δ\u00a0{strategy.delta:g}" if strategy.delta != Dynamic.delta else ""
         guided = f", {strategy.replacements} first" if strategy.replacements != "uniform" else ""
-        return f"dynamic {size} ({strategy.scheme}, β\u00a0{strategy.beta:g}{decay}{guided})"
+        trigger = f", {strategy.trigger} trigger" if strategy.trigger != Dynamic.trigger else ""
+        return f"dynamic {size} ({strategy.scheme}, β\u00a0{strategy.beta:g}{decay}{threshold}{guided}{trigger})"
     return strategy.label
 
 
