@@ -1,4 +1,7 @@
-"""Strategies that do not select: what Dynamic Training is compared with."""
+"""Strategies that do not select: what Dynamic Training is compared with.
+
+Sources: papers a and b of the study `dynamic`, section 5, table 4: training without Dynamic Training.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -42,7 +45,7 @@ class ConstantSubset(Strategy):
 
 @dataclass(frozen=True)
 class Full(Parameters):
-    """Train on the whole pool: typical training."""
+    """Train on the whole pool: typical training (papers a and b, section 5, table 4, first row; paper a, figure 8)."""
 
     name: Literal["full"] = "full"
 
@@ -62,7 +65,10 @@ class Full(Parameters):
 
 @dataclass(frozen=True)
 class Fixed(Parameters):
-    """Train on one random subset that never changes: Dynamic Training with beta = 0 (paper a, table 4, second row)."""
+    """Train on one random subset that never changes: Dynamic Training with beta = 0.
+
+    Source: papers a and b, section 5, table 4, second row; paper a, figure 9.
+    """
 
     name: Literal["fixed"] = "fixed"
     alpha: int | float = 0.5

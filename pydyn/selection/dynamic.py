@@ -28,7 +28,7 @@ LEAST_SCORE = 1e-6
 
 @dataclass(frozen=True)
 class Dynamic(Parameters):
-    """Dynamic Training as it is declared."""
+    """Dynamic Training as it is declared (papers a and b, section 3; `replacements` other than uniform are ours)."""
 
     name: Literal["dynamic"] = "dynamic"
     scheme: Literal["base", "best-set"] = "base"
@@ -86,7 +86,7 @@ class Dynamic(Parameters):
 
 
 class DynamicTraining(Strategy):
-    """Dynamic Training over one pool.
+    """Dynamic Training over one pool (paper a, section 3, figures 4 to 7, equations 1 to 3).
 
     The subset A keeps its size, and A and B = pool \\ A partition the pool. At the end of epoch n, round(beta_n |A|) images
     (nearest integer, halves to even) are replaced. There is no resampling after the first epoch, which has no accuracy before it.

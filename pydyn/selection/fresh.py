@@ -23,7 +23,7 @@ from pydyn.selection.strategy import (
 
 @dataclass(frozen=True)
 class Fresh(Parameters):
-    """RS2 without replacement: new images every epoch until each was trained as often."""
+    """RS2 without replacement (Okanovic et al., ICLR 2024): new images every epoch until each was trained as often."""
 
     name: Literal["fresh"] = "fresh"
     alpha: int | float = 0.5

@@ -23,7 +23,10 @@ from pydyn.selection.strategy import (
 
 @dataclass(frozen=True)
 class InfoBatch(Parameters):
-    """InfoBatch as it is declared. `ratio` is not the share of images saved: only easy ones can be left out."""
+    """InfoBatch as it is declared (Qin et al., ICLR 2024, sections 2.2 and 2.3).
+
+    `ratio` is not the share of images saved: only easy ones can be left out.
+    """
 
     name: Literal["infobatch"] = "infobatch"
     ratio: float = 0.5
