@@ -13,7 +13,7 @@ from pydyn.report.dynamic.names import mean_seconds
 from pydyn.report.dynamic.notes import INTERVALS, conditions, match_note, network_note, sampling_points
 from pydyn.report.dynamic.planes import GridRow, Plane, find_planes, published_figure, time_share_of
 from pydyn.report.published import Paper
-from pydyn.report.results import StudyResults, accuracy_percent, total_seconds
+from pydyn.report.results import StudyResults, accuracy_percent, last_accuracy_percent, total_seconds
 from pydyn.report.tables import (
     NONE,
     Cell,
@@ -79,6 +79,7 @@ def _record(plane: Plane, row: GridRow, beta: float) -> dict[str, Any]:
     if cell:
         record |= spread("accuracy_percent", cell.estimate(accuracy_percent))
         record["accuracy_sampling_half_width_95"] = sampling_points(cell)
+        record |= spread("accuracy_at_last_epoch_percent", cell.estimate(last_accuracy_percent))
         record |= spread("seconds_total", cell.estimate(total_seconds))
         for part in ("train", "evaluate", "select"):
             record |= spread(f"seconds_{part}", cell.estimate(attrgetter(f"seconds.{part}")))
@@ -96,16 +97,19 @@ def _record(plane: Plane, row: GridRow, beta: float) -> dict[str, Any]:
 
 def _accuracy_table(plane: Plane, frame: pd.DataFrame) -> Table:
     def measured(record: pd.Series) -> Cell:
-        return Cell(
-            with_interval(record.accuracy_percent_mean, record.accuracy_percent_half_width_95, 1), f"n = {record.n:.0f}"
+        best, last = (
+            with_interval(record[f"{name}_mean"], record[f"{name}_half_width_95"], 1)
+            for name in ("accuracy_percent", "accuracy_at_last_epoch_percent")
         )
+        return Cell(best, f"last {last}, n = {record.n:.0f}")
 
     def reference(record: pd.Series, paper: Paper) -> Cell:
         value = record[f"published_{paper}_accuracy_percent"]
         return missing(NONE) if pd.isna(value) else Cell(number(value, 1))
 
     caption = (
-        f"Accuracy in percent, {plane.title}. {INTERVALS} {conditions(list(plane.cells.values()))} {_published(plane)}"
+        f"Accuracy in percent, {plane.title}, at the best epoch; below it at the last. {INTERVALS} "
+        f"{conditions(list(plane.cells.values()))} {_published(plane)}"
     )
     kept = [c for c in frame.columns if "seconds" not in c and "time" not in c]
     body = _body(plane, frame, measured, reference)

@@ -11,7 +11,7 @@ from pydyn.report.dynamic.differences import difference_frame, difference_table
 from pydyn.report.dynamic.matching import compared_papers, counterparts
 from pydyn.report.dynamic.names import PROTOCOLS, row_names
 from pydyn.report.dynamic.notes import INTERVALS, conditions, match_note, network_note
-from pydyn.report.results import StudyResults, accuracy_percent
+from pydyn.report.results import StudyResults, accuracy_percent, last_accuracy_percent
 from pydyn.report.tables import (
     NONE,
     Cell,
@@ -59,6 +59,7 @@ def _table(results: StudyResults, protocol: str) -> Table:
         record |= spread("maximum_percent", row.estimate(lambda summary: 100 * summary.accuracy.best_validation))
         record |= {"maximum_percent_lowest": min(maxima), "maximum_percent_highest": max(maxima)}
         record |= spread("accuracy_percent", row.estimate(accuracy_percent))
+        record |= spread("accuracy_at_last_epoch_percent", row.estimate(last_accuracy_percent))
         record["published_a_mean_of_20_maxima"] = found.figure.accuracy_percent if found else None
         record["published_a_there"] = ", ".join(["figure 12", "80 epochs", *found.there]) if found else None
         records.append(record)
@@ -72,6 +73,9 @@ def _table(results: StudyResults, protocol: str) -> Table:
         "std": lambda row: Cell(number(row.maximum_percent_std, 2)),
         "lowest to highest": lambda row: Cell(f"{row.maximum_percent_lowest:.2f} to {row.maximum_percent_highest:.2f}"),
         "reported": lambda row: Cell(with_interval(row.accuracy_percent_mean, row.accuracy_percent_half_width_95, 2)),
+        "at last epoch": lambda row: Cell(
+            with_interval(row.accuracy_at_last_epoch_percent_mean, row.accuracy_at_last_epoch_percent_half_width_95, 2)
+        ),
         "paper a": lambda row: (
             missing(NONE)
             if pd.isna(row.published_a_mean_of_20_maxima)
@@ -83,6 +87,7 @@ def _table(results: StudyResults, protocol: str) -> Table:
     there = f" Published: {published.DATASET}, 20 replicates.{matched}" if compared else ""
     caption = (
         f"Maximum over epochs of the accuracy in percent on the {n_steering:,} images that steer the selection, "
-        f"{PROTOCOLS[protocol]}, and the accuracy that the protocol reports. {INTERVALS} {conditions(rows)}{there}"
+        f"{PROTOCOLS[protocol]}, and the accuracy that the protocol reports, at the best epoch and at the last. "
+        f"{INTERVALS} {conditions(rows)}{there}"
     )
     return listing(f"dynamic-robustness-{protocol}", caption, pd.DataFrame(records), columns)
