@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from pydyn.config.main import overlay, parse, read
+from pydyn.selection.controls import Fixed, Full
+from pydyn.selection.dynamic import Dynamic
+from pydyn.studies.registry import experiments, runs
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,3 +50,64 @@ def test_published_settings_of_the_study_dynamic(name):
     study = preset(name).dynamic
     assert study.learning_rate == 1e-3
     assert set(study.protocols) == {"paper", "holdout"}
+
+
+BASE, BEST_SET = (Dynamic(scheme=scheme, alpha=25000, beta=0.7, gamma=0.97) for scheme in ("base", "best-set"))
+HALF = Fixed(alpha=25000)
+
+
+def trained(config, experiment):
+    """How many Runs of each strategy and number of epochs, under each protocol."""
+    counts = {}
+    for run in experiments(config, "dynamic")[experiment]:
+        rows = counts.setdefault(run.protocol, {})
+        rows[run.strategy, run.epochs] = rows.get((run.strategy, run.epochs), 0) + 1
+    assert counts["paper"] == counts["holdout"] and len(counts) == 2
+    return counts["paper"]
+
+
+def test_the_published_grid_is_trained_whole_with_and_without_decay():
+    cells = trained(preset("paper"), "grid")
+    published = {
+        (Dynamic(scheme="base", alpha=alpha, beta=beta, gamma=gamma), 200): 3
+        for alpha in (15000, 20000, 25000)
+        for beta in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+        for gamma in (0.97, 1.0)
+    }
+    assert cells == published
+    assert {(strategy.delta, strategy.trigger, strategy.replacements) for strategy, _ in cells} == {
+        (0.01, "absolute", "uniform")
+    }
+
+
+def test_every_row_of_table_4_and_figure_11_is_trained():
+    rows = trained(preset("paper"), "comparison")
+    published = [(Full(), 200), (HALF, 200), (BASE, 200), (BEST_SET, 80), (BEST_SET, 200)]  # the last of paper b
+    assert {row: rows.get(row) for row in published} == dict.fromkeys(published, 5)
+    assert len(rows) == 10 and set(rows.values()) == {5}
+
+
+def test_replicates_are_as_many_as_published():
+    config = preset("paper")
+    assert trained(config, "robustness") == {(Full(), 80): 20, (BEST_SET, 80): 20}
+    assert trained(config, "augmentation") == {(Full(), 200): 20, (HALF, 200): 20, (BASE, 200): 20}
+    for experiment, listed in experiments(config, "dynamic").items():
+        assert {run.augmentation for run in listed} == {"crop-flip" if experiment == "augmentation" else "none"}
+
+
+def test_the_published_scale_of_the_study_dynamic_in_runs():
+    config = preset("paper")
+    listed = runs(config, "dynamic")
+    assert {name: len(found) for name, found in experiments(config, "dynamic").items()} == {
+        "grid": 252,
+        "comparison": 100,
+        "robustness": 80,
+        "augmentation": 120,
+    }
+    # Of the comparison's five replicates, the grid has three of the base scheme's and experiment 3 all of best-set's, twice.
+    assert len(listed) == len(set(listed)) == 252 + 100 + 80 + 120 - 2 * (3 + 5)
+    setting = {(run.dataset, run.model, run.batch_norm, run.batch_size, run.learning_rate) for run in listed}
+    assert setting == {("cifar10", "cnn_a", False, 512, 1e-3)}
+    dataset = config.datasets["cifar10"]
+    assert (dataset.source, dataset.name, dataset.split.validation) == ("torchvision", "CIFAR10", 0.1)
+    assert (dataset.limit.train, dataset.limit.test) == (None, None)
