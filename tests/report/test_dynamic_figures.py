@@ -263,6 +263,13 @@ def is_full(run: Any) -> bool:
     return run.protocol == "holdout" and run.strategy.name == "full"
 
 
+def test_what_the_comparison_says_is_not_said_again_of_its_runs(synthesise: Synthesise) -> None:
+    folder, _ = report(synthesise, "comparison", "robustness", {"dynamic": {"robustness": {"replicates": 3}}})
+    findings = re.findall("<li>(.*?)</li>", (folder / "index.html").read_text())
+    assert len(findings) == 3 + 1
+    assert findings[3].startswith("Experiment 3, replicates: Standard deviation of the accuracy over the seeds")
+
+
 def test_augmented_runs_alone_are_compared_with_no_others(synthesise: Synthesise) -> None:
     folder, _ = report(synthesise, "augmentation")
     findings = re.findall("<li>(.*?)</li>", (folder / "index.html").read_text())

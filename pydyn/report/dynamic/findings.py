@@ -7,6 +7,7 @@ from pydyn.report.dynamic.names import PROTOCOLS, row_names
 from pydyn.report.results import Replicates, StudyResults, accuracy_percent, reported_images
 from pydyn.report.tables import capitalised, number, share, with_interval
 from pydyn.selection.dynamic import Dynamic
+from pydyn.studies.run import Run
 
 
 def findings(results: StudyResults) -> Iterator[str]:
@@ -20,10 +21,19 @@ def findings(results: StudyResults) -> Iterator[str]:
         yield _grid_finding(cells, protocol)
     if rows := results.replicates("robustness", protocol):
         name = "Experiment 3, replicates: "
-        yield from (name + sentence for sentence in [*_ranking(rows, protocol), _spread(rows)])
+        # Presets may take the comparison's Runs: what it says is not said twice.
+        ranking = (
+            [] if _runs_of(rows) <= _runs_of(results.replicates("comparison", protocol)) else _ranking(rows, protocol)
+        )
+        yield from (name + sentence for sentence in [*ranking, _spread(rows)])
     if rows := results.replicates("augmentation", protocol):
         name = "Experiment 4, augmented images: "
         yield from (name + sentence for sentence in [*_ranking(rows, protocol), *_worth(results, rows, protocol)])
+
+
+def _runs_of(rows: list[Replicates]) -> set[Run]:
+    """Of all rows and seeds."""
+    return {result.run for row in rows for result in row.results}
 
 
 def _ranking(rows: list[Replicates], protocol: str) -> Iterator[str]:
