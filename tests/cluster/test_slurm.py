@@ -43,7 +43,7 @@ def trainings(slurm, before):
 def make_long(workflow, epochs=150):
     """One job that trains four Runs."""
     trials = [{"strategy": {"name": "full"}}, {"strategy": {"name": "fixed", "alpha": 0.5}}]
-    changes = {"epochs": epochs, "protocols": ["paper"], "grid": None, "augmentation": None}
+    changes = {"epochs": epochs, "protocols": ["paper"], **dict.fromkeys(["grid", "robustness", "augmentation"])}
     comparison = {"replicates": 2, "trials": trials}
     workflow.change(studies=["dynamic"], chunk_images=1_000_000, dynamic={**changes, "comparison": comparison})
     config = load(*[workflow.folder / name for name in ("config.yaml", "workflow/presets/ci.yaml", "changes.yaml")])

@@ -7,6 +7,7 @@ import pytest
 from pydyn.config.main import overlay, parse, read
 from pydyn.selection.controls import Fixed, Full
 from pydyn.selection.dynamic import Dynamic
+from pydyn.studies.chunks import pool_size
 from pydyn.studies.registry import experiments, runs
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +51,25 @@ def test_published_settings_of_the_study_dynamic(name):
     study = preset(name).dynamic
     assert study.learning_rate == 1e-3
     assert set(study.protocols) == {"paper", "holdout"}
+
+
+@pytest.mark.parametrize("name", ["ci", "cifar-cpu", "paper"])
+def test_all_four_experiments_run_in_every_preset_of_the_study(name):
+    listed = experiments(preset(name), "dynamic")
+    assert list(listed) == ["grid", "comparison", "robustness", "augmentation"]
+    if name != "paper":
+        # Replicates cost nothing there.
+        assert set(listed["robustness"]) < set(listed["comparison"])
+
+
+def test_cifar_on_a_cpu_stays_within_two_hours():
+    config = preset("cifar-cpu")
+    assert config.dynamic.grid.gamma == [0.97, 1.0]
+    trained = sum(
+        run.epochs * run.strategy.subset_size(pool_size(config, run, 5600)) for run in runs(config, "dynamic")
+    )
+    # 3.75 million took 83 minutes on 2 cores.
+    assert trained * 83 / 3_745_280 <= 110
 
 
 BASE, BEST_SET = (Dynamic(scheme=scheme, alpha=25000, beta=0.7, gamma=0.97) for scheme in ("base", "best-set"))

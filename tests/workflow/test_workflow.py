@@ -125,7 +125,7 @@ def test_it_runs_for_another_folder_and_in_one_with_a_space(copied):
     copied.change(
         studies=["dynamic"],
         results="the results",
-        dynamic={"grid": None, "protocols": ["paper"], "comparison": {"replicates": 1}},
+        dynamic={"grid": None, "robustness": None, "protocols": ["paper"], "comparison": {"replicates": 1}},
     )
     elsewhere = copied.folder / "else where"
     done = copied.run("--directory", str(elsewhere))
@@ -144,8 +144,9 @@ def test_a_report_that_was_deleted_is_written_again_without_training(copied):
 def start_long(workflow, tool="reproduce"):
     """Start a workflow of one job with four Runs, long enough to be killed in the middle; wait until the first is complete."""
     trials = [{"strategy": {"name": "full"}}, {"strategy": {"name": "fixed", "alpha": 0.5}}]
-    changes = {"epochs": 40, "protocols": ["paper"], "grid": None, "comparison": {"replicates": 2, "trials": trials}}
-    workflow.change(studies=["dynamic"], chunk_images=1_000_000, dynamic=changes)
+    changes = {"epochs": 40, "protocols": ["paper"], **dict.fromkeys(["grid", "robustness", "augmentation"])}
+    comparison = {"replicates": 2, "trials": trials}
+    workflow.change(studies=["dynamic"], chunk_images=1_000_000, dynamic={**changes, "comparison": comparison})
     process = workflow.start(tool=tool)
     runs = runs_of(workflow)
     deadline = time.monotonic() + 300
