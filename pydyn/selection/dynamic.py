@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pydyn.selection.strategy import (
     Generator,
@@ -138,13 +139,19 @@ class DynamicTraining(Strategy):
 
     def _replace(self, old: Indices, count: int) -> Indices:
         """U(old, |old| - count) + U(pool \\ old, count): uniform without replacement (Eq. 1 and 2), or the latter by scores."""
-        outside = np.setdiff1d(np.arange(self._n_pool, dtype=np.int64), old, assume_unique=True)
+        outside = np.flatnonzero(~self._members(old))
         kept = self._generator.permutation(old)[count:]
         drawn = self._generator.permutation(outside)
         if len(self._scores):
             drawn = drawn[self._by_score(self._scores[drawn])]
-        drawn = drawn[:count]
-        return np.sort(np.concatenate([kept, drawn]))
+        return np.flatnonzero(self._members(kept, drawn[:count]))
+
+    def _members(self, *parts: Indices) -> NDArray[np.bool_]:
+        """Which images of the pool are in one of the parts: through this, sorting and differences of sets are one pass each."""
+        members = np.zeros(self._n_pool, dtype=np.bool_)
+        for part in parts:
+            members[part] = True
+        return members
 
     def _by_score(self, scores: Scores) -> Indices:
         """An order of images: those without a score first, as they come, then a weighted draw without replacement."""
