@@ -51,6 +51,17 @@ TORCH_LIBRARY(pydyn, library) {
       "ablate_filters(Tensor images, Tensor labels, Tensor parameters, int[] filters, int n_classes, bool output_relu, "
       "float mean, float std) -> Tensor",
       {at::Tag::pt2_compliant_tag});
+  library.def("relu_backward(Tensor gradient, Tensor activations) -> (Tensor units_gradient, Tensor partial_sums)",
+              {at::Tag::pt2_compliant_tag});
+  library.def("bias_relu_max_pool(Tensor units, Tensor bias) -> (Tensor pooled, Tensor winner)",
+              {at::Tag::pt2_compliant_tag});
+  library.def(
+      "bias_relu_max_pool_backward(Tensor gradient, Tensor winner, SymInt height, SymInt width) -> "
+      "(Tensor units_gradient, Tensor partial_sums)",
+      {at::Tag::pt2_compliant_tag});
+  library.def("sum_rows(Tensor rows) -> Tensor", {at::Tag::pt2_compliant_tag});
+  library.def("patches(Tensor images, int window, int stride, int padding, ScalarType dtype) -> Tensor",
+              {at::Tag::pt2_compliant_tag});
   library.def("relu_max_pool_backward(Tensor gradient, Tensor winner, SymInt height, SymInt width) -> Tensor",
               {at::Tag::pt2_compliant_tag});
 }

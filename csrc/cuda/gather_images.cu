@@ -18,18 +18,37 @@ constexpr int64_t kMaxGridY = 65535;
 
 constexpr int64_t divide_up(int64_t total, int64_t part) { return (total + part - 1) / part; }
 
-// Element `element` of an output image, in the order of its memory.
+// A place in an output image that goes through it in the order of its memory: dividing is slow, so it is done once a
+// pack.
 template <bool kChannelsLast>
-__device__ __forceinline__ float element_at(const Augmentation& augmentation, const Placement& placement,
-                                            const uint8_t* image, uint32_t element) {
-  const uint32_t height = static_cast<uint32_t>(augmentation.height);
-  const uint32_t width = static_cast<uint32_t>(augmentation.width);
-  const uint32_t channels = static_cast<uint32_t>(augmentation.channels);
-  const uint32_t rest = kChannelsLast ? element / channels : element / width;
-  const uint32_t channel = kChannelsLast ? element % channels : rest / height;
-  const uint32_t x = kChannelsLast ? rest % width : element % width;
-  const uint32_t y = kChannelsLast ? rest / width : rest % height;
+struct Walk {
+  uint32_t height, width, channels, y, x, channel;
 
+  __device__ __forceinline__ Walk(const Augmentation& augmentation, uint32_t element)
+      : height(static_cast<uint32_t>(augmentation.height)),
+        width(static_cast<uint32_t>(augmentation.width)),
+        channels(static_cast<uint32_t>(augmentation.channels)) {
+    const uint32_t rest = kChannelsLast ? element / channels : element / width;
+    channel = kChannelsLast ? element - rest * channels : rest / height;
+    x = kChannelsLast ? rest % width : element - rest * width;
+    y = kChannelsLast ? rest / width : rest - channel * height;
+  }
+
+  __device__ __forceinline__ void next() {
+    if (kChannelsLast) {
+      if (++channel < channels) return;
+      channel = 0;
+    }
+    if (++x < width) return;
+    x = 0;
+    if (++y < height) return;
+    y = 0;
+    if (!kChannelsLast) ++channel;
+  }
+};
+
+__device__ __forceinline__ float value_in(const Augmentation& augmentation, const Placement& placement,
+                                          const uint8_t* image, uint32_t y, uint32_t x, uint32_t channel) {
   float value = 0;
   if (augmentation.warp) {
     int64_t source_y, source_x;
@@ -67,9 +86,11 @@ __global__ void __launch_bounds__(kThreads) gather_images_kernel(const __grid_co
     Pack<Out, kCount>* const out = static_cast<Pack<Out, kCount>*>(call.out) + position * n_packs;
     for (uint32_t pack = blockIdx.y * kThreads + threadIdx.x; pack < n_packs; pack += gridDim.y * kThreads) {
       Pack<Out, kCount> written;
+      Walk<kChannelsLast> place(augmentation, pack * kCount);
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
-        store(element_at<kChannelsLast>(augmentation, placement, image, pack * kCount + i), &written.element[i]);
+        store(value_in(augmentation, placement, image, place.y, place.x, place.channel), &written.element[i]);
+        place.next();
       }
       out[pack] = written;
     }

@@ -28,7 +28,14 @@ class ResidentImages:
     Compared with a DataLoader nothing is decoded, copied between processes or sent to the device during training.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        mean: Sequence[float],
+        std: Sequence[float],
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         """Take what is already on the device.
 
         Args:
@@ -36,12 +43,14 @@ class ResidentImages:
             labels: (N,) int64.
             mean: of each channel, in units of 0..1.
             std: of each channel, in units of 0..1, above 0.
+            dtype: of batches.
         """
         self.shape = tuple(images.shape[1:])
         self.labels = labels
         self._images = images
         self._mean = tuple(mean)
         self._std = tuple(std)
+        self._dtype = dtype
 
     @classmethod
     def from_store(cls, store: ImageStore, device: torch.device) -> Self:
@@ -54,12 +63,12 @@ class ResidentImages:
             std.tolist(),
         )
 
-    def scaled(self, scaling: Literal["standard", "unit"]) -> Self:
-        """The same images, not copied, with mean 0 and standard deviation 1 by channel, or simply in 0..1."""
-        if scaling == "standard":
-            return self
-        n_channels = self.shape[2]
-        return type(self)(self._images, self.labels, (0.0,) * n_channels, (1.0,) * n_channels)
+    def scaled(self, scaling: Literal["standard", "unit"], dtype: torch.dtype = torch.float32) -> Self:
+        """The same images, not copied, with mean 0 and standard deviation 1 by channel, or simply in 0..1; batches of `dtype`."""
+        mean, std = self._mean, self._std
+        if scaling == "unit":
+            mean, std = (0.0,) * self.shape[2], (1.0,) * self.shape[2]
+        return type(self)(self._images, self.labels, mean, std, dtype)
 
     @property
     def device(self) -> torch.device:
@@ -77,9 +86,9 @@ class ResidentImages:
             index: (B,) int64 on the images' device, each in 0..N-1; their labels are `labels[index]`.
 
         Returns:
-            (B, C, H, W), float32, channels-last, scaled.
+            (B, C, H, W), channels-last, scaled.
         """
-        return ops.gather_images(self._images, index, self._mean, self._std)
+        return ops.gather_images(self._images, index, self._mean, self._std, dtype=self._dtype)
 
     def augmented_batch(self, index: Tensor, augmentation: Augmentation, seed: int, epoch: int | Tensor) -> Tensor:
         """Gather images, each changed at random, and normalise them.
@@ -94,4 +103,6 @@ class ResidentImages:
             As `batch`.
         """
         options = AUGMENTATIONS[augmentation]
-        return ops.gather_images(self._images, index, self._mean, self._std, seed=seed, epoch=epoch, **options)
+        return ops.gather_images(
+            self._images, index, self._mean, self._std, seed=seed, epoch=epoch, dtype=self._dtype, **options
+        )

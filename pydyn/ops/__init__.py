@@ -1,6 +1,7 @@
 """Hot paths: tensor operations with C++ and CUDA kernels, and the plain torch reference they must equal."""
 
 from pydyn.ops.adamw import adamw_
+from pydyn.ops.convolution import ConvReLU, Copies, conv_relu, copy_parameters
 from pydyn.ops.gather import gather_rows
 from pydyn.ops.hidden import batch_norm_relu_dropout, batch_norm_relu_dropout_backward
 from pydyn.ops.images import gather_images
@@ -18,6 +19,8 @@ __all__ = [
     "OPTIMISERS",
     "AmbiguityCrossEntropy",
     "AmbiguityTerms",
+    "ConvReLU",
+    "Copies",
     "GreyImages",
     "ReLUMaxPool",
     "ablate_filters",
@@ -25,6 +28,8 @@ __all__ = [
     "ambiguity_cross_entropy",
     "batch_norm_relu_dropout",
     "batch_norm_relu_dropout_backward",
+    "conv_relu",
+    "copy_parameters",
     "gather_images",
     "gather_rows",
     "population_epoch",

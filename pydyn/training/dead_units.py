@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pydyn.ops import ReLUMaxPool
+from pydyn.training.fusion import AppliedReLU
 from pydyn.training.summary import DeadUnits
 
 
@@ -23,7 +24,7 @@ def watch_units(network: nn.Sequential) -> Iterator[dict[int, Tensor]]:
     hooks = [
         layer.register_forward_hook(partial(see, position))
         for position, layer in enumerate(network)
-        if isinstance(layer, nn.ReLU | ReLUMaxPool)
+        if isinstance(layer, nn.ReLU | ReLUMaxPool | AppliedReLU)
     ]
     try:
         yield highest

@@ -1,21 +1,64 @@
 """A network's layers by the operations that do several of them in one pass."""
 
+import torch
 from torch import nn
 
-from pydyn.ops import ReLUMaxPool
+from pydyn.ops import ConvReLU, ReLUMaxPool, copy_parameters
+from pydyn.ops.extension import EXTENSION
 
 
-def fuse(network: nn.Sequential) -> None:
-    """Let one operation do each ReLU and the 2x2 max-pooling after it, in place.
+class AppliedReLU(nn.Identity):
+    """Stands where a ReLU was that an operation before has done."""
 
-    The network computes the same, to the last bit, and its layers keep their numbers, so that weights have the same names.
+
+def fuse(network: nn.Sequential, device: torch.device) -> None:
+    """Let one operation do several layers, in place: on CUDA convolution, ReLU and max-pooling, elsewhere the last two.
+
+    The network computes the same: on a CPU to the last bit, on CUDA but for roundings of bfloat16 and the order of a sum. Its
+    layers keep their numbers, so that weights have the same names.
+
+    Args:
+        network: of `pydyn.models.cnn`.
+        device: where it will be.
     """
+    if device.type == "cuda" and EXTENSION.cuda_version is not None:
+        fuse_convolutions(network)
     for position in range(len(network) - 1):
-        pool = network[position + 1]
-        if isinstance(network[position], nn.ReLU) and isinstance(pool, nn.MaxPool2d) and _is_plain(pool):
+        if isinstance(network[position], nn.ReLU) and _is_pool(network[position + 1]):
             network[position], network[position + 1] = nn.Identity(), ReLUMaxPool()
 
 
-def _is_plain(pool: nn.MaxPool2d) -> bool:
-    options = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.return_indices, pool.ceil_mode)
+def fuse_convolutions(network: nn.Sequential) -> None:
+    """Let one operation do each convolution with a ReLU after it, and the max-pooling after that."""
+    for position in range(len(network) - 1):
+        convolution = network[position]
+        if not isinstance(network[position + 1], nn.ReLU):
+            continue
+        if not isinstance(convolution, nn.Conv2d) or not _is_plain(convolution):
+            continue
+        max_pool = position + 2 < len(network) and _is_pool(network[position + 2])
+        network[position], network[position + 1] = ConvReLU(convolution, max_pool), AppliedReLU()
+        if max_pool:
+            # Units are watched where the ReLU's result is to be seen, as after a ReLUMaxPool.
+            network[position + 1], network[position + 2] = nn.Identity(), AppliedReLU()
+    network.register_forward_pre_hook(_copy_parameters)
+
+
+def _copy_parameters(network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    kind = inputs[0].device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    copy_parameters((layer for layer in network.modules() if isinstance(layer, ConvReLU)), dtype)
+
+
+def _is_plain(layer: nn.Conv2d) -> bool:
+    if layer.bias is None or not isinstance(layer.padding, tuple):
+        return False
+    options = (layer.dilation, layer.groups, layer.padding_mode)
+    return options == ((1, 1), 1, "zeros") and len(set(layer.stride)) == len(set(layer.padding)) == 1
+
+
+def _is_pool(layer: nn.Module) -> bool:
+    if not isinstance(layer, nn.MaxPool2d):
+        return False
+    options = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.return_indices, layer.ceil_mode)
     return options == (2, 2, 0, 1, False, False)

@@ -17,12 +17,13 @@ from pydyn.models import cnn
 from pydyn.seeding import derive_seed, numpy_generator, own_draws, torch_generator
 from pydyn.selection.strategy import Outcome
 from pydyn.studies.run import Run
+from pydyn.training.adam import SlicedAdam
 from pydyn.training.checkpoint import load_checkpoint, save_checkpoint, tensors_to_arrays
 from pydyn.training.dead_units import dead_units, watch_units
 from pydyn.training.fusion import fuse
 from pydyn.training.history import Epoch, History, to_values
 from pydyn.training.protocol import Parts
-from pydyn.training.step import Passes, Step, recorder_for, tally
+from pydyn.training.step import Evaluation, Passes, Step, recorder_for
 from pydyn.training.stopping import Stop
 from pydyn.training.summary import DeadUnits
 
@@ -60,7 +61,9 @@ class Training:
     def __init__(self, run: Run, images: ResidentImages, parts: Parts, n_classes: int, precision: str) -> None:
         conventions = cnn.CNN[run.model].conventions
         self.run = run
-        self.images = images.scaled(conventions.scaling)
+        # What a network is computed in on CUDA its images are rounded to first of all, there as early as they are gathered.
+        early = precision == "bf16" and images.device.type == "cuda"
+        self.images = images.scaled(conventions.scaling, torch.bfloat16 if early else torch.float32)
         self.parts = parts
         self.n_classes = n_classes
         height, width, channels = images.shape
@@ -72,17 +75,18 @@ class Training:
         network = cnn.build(
             run.model, channels, n_classes, generator, image_size=(height, width), batch_norm=run.batch_norm
         )
-        fuse(network)
+        fuse(network, images.device)
         self.network: nn.Sequential = network.to(images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = torch.optim.Adam(
-            self.network.parameters(),
-            run.learning_rate,
-            eps=conventions.adam_epsilon,
-            fused=True,
-            capturable=images.device.type == "cuda",
+        parameters, eps = self.network.parameters(), conventions.adam_epsilon
+        self.optimiser: torch.optim.Adam = (
+            SlicedAdam(parameters, run.learning_rate, eps)
+            if images.device.type == "cuda"
+            else torch.optim.Adam(parameters, run.learning_rate, eps=eps, fused=True)
         )
         self._passes = Passes(self.network, self.images, precision)
         self._step = self._new_step()
+        self._evaluation_batch = max(1, EVALUATION_PIXELS // (height * width))
+        self._evaluation = Evaluation(self._passes, self._evaluation_batch, recorder_for(images.device))
         self.strategy = run.strategy.build(len(parts.pool), numpy_generator(run.seed, "selection"), run.epochs)
         self.times_trained = np.zeros(len(parts.pool), dtype=np.int32)
         self.epoch = 0
@@ -100,7 +104,7 @@ class Training:
     def run_epoch(self) -> Epoch:
         """Train on the subset, evaluate, let the strategy choose the next subset.
 
-        Recording a step for CUDA is in no part of the epoch's seconds.
+        Recording for CUDA is in no part of the epoch's seconds.
         """
         self.epoch += 1
         start = time.perf_counter()
@@ -109,6 +113,7 @@ class Training:
         self.images_trained += len(subset)
         selected = time.perf_counter()
         self._step.prepare(len(subset), self.strategy.weights() is not None)
+        self._evaluation.prepare(len(self.parts.validation))
         prepared = time.perf_counter()
         with own_draws(self.images.device, self.run.seed, "dropout", self.epoch):
             train_loss, train_accuracy, scores = self._train(subset)
@@ -163,14 +168,9 @@ class Training:
         scores[:, order] = in_order
         return *self._means(total, len(index)), scores.cpu().numpy()
 
-    @torch.no_grad()
     def evaluate(self, part: NDArray[np.int64]) -> tuple[float, float]:
         """Mean loss and accuracy on a part of the images."""
-        self.network.eval()
-        total = torch.zeros(2, dtype=torch.float64, device=self.images.device)
-        for batch in self._evaluation_batches(part):
-            total += tally(self._passes.terms(self.images.batch(batch), batch))
-        return self._means(total, len(part))
+        return self._means(self._evaluation(self.images.indices(part)), len(part))
 
     @torch.no_grad()
     def diagnose(self, part: NDArray[np.int64]) -> tuple[list[list[int]], list[DeadUnits]]:
@@ -178,17 +178,12 @@ class Training:
         self.network.eval()
         counts = torch.zeros(self.n_classes, self.n_classes, dtype=torch.int64, device=self.images.device)
         with watch_units(self.network) as highest:
-            for batch in self._evaluation_batches(part):
+            for batch in self.images.indices(part).split(self._evaluation_batch):
                 taken = self._passes.logits(self.images.batch(batch)).argmax(1)
                 counts.view(-1).add_(
                     torch.bincount(self.images.labels[batch] * self.n_classes + taken, minlength=counts.numel())
                 )
         return counts.tolist(), dead_units(highest)
-
-    def _evaluation_batches(self, part: NDArray[np.int64]) -> tuple[Tensor, ...]:
-        height, width, _ = self.images.shape
-        batches: tuple[Tensor, ...] = self.images.indices(part).split(max(1, EVALUATION_PIXELS // (height * width)))
-        return batches
 
     @staticmethod
     def _means(total: Tensor, count: int) -> tuple[float, float]:

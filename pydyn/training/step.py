@@ -1,4 +1,5 @@
-"""One step of training after the other: gather, forward and backward pass, optimiser; on CUDA replayed as one graph.
+"""One step of training after the other: gather, forward and backward pass, optimiser; on CUDA replayed as one graph, and
+evaluation likewise.
 
 A small network computes a batch in less time than a GPU needs to be told of it kernel by kernel. A CUDA graph starts all kernels
 of a step at once.
@@ -8,7 +9,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +32,17 @@ class Taken(NamedTuple):
     """(2,), float64: sum of losses, number of images classified correctly."""
 
 
-Recorder = Callable[[Callable[[], Taken]], tuple[Taken, Callable[[], Any]]]
-"""Takes a function on tensors at fixed places; returns what that returns, and what does it once more, in place."""
+T = TypeVar("T")
 
 
-def capture(run: Callable[[], Taken]) -> tuple[Taken, Callable[[], None]]:
+class Recorder(Protocol):
+    """Records what a function does to tensors at fixed places."""
+
+    def __call__(self, run: Callable[[], T]) -> tuple[T, Callable[[], Any]]:
+        """Returns what the function returns, and what does it once more, in place."""
+
+
+def capture(run: Callable[[], T]) -> tuple[T, Callable[[], None]]:
     """Record a function as a CUDA graph, after it was run a few times, with all that it changes."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
@@ -52,6 +60,11 @@ def capture(run: Callable[[], Taken]) -> tuple[Taken, Callable[[], None]]:
 def recorder_for(device: torch.device) -> Recorder | None:
     """On CUDA, `capture`; not without our kernels, since plain torch operations in their place copy from the host."""
     return capture if device.type == "cuda" and EXTENSION.cuda_version is not None else None
+
+
+def batch_sizes(n_images: int, batch_size: int) -> list[int]:
+    """The sizes that batches of so many images have: whole ones, and what is left."""
+    return [size for size in (batch_size if n_images >= batch_size else 0, n_images % batch_size) if size]
 
 
 class Passes:
@@ -88,6 +101,8 @@ class _Recorded:
     epoch: Tensor
     taken: Taken
     replay: Callable[[], Any]
+    n_epoch: int | None = None
+    """What `epoch` holds, since it was set first."""
 
 
 @contextlib.contextmanager
@@ -109,9 +124,10 @@ def _kept(network: nn.Module, optimiser: torch.optim.Optimizer) -> Iterator[None
 
 
 class Step:
-    """Trains a network on one batch; whole batches by a recording, where there is a recorder.
+    """Trains a network on one batch, where there is a recorder by a recording.
 
-    The recording works on the tensors of network and optimiser as they are at `prepare`: make another Step after they were
+    Whole batches are recorded, and what is left at the end of an epoch once that is as many images as in the epoch before. A
+    recording works on the tensors of network and optimiser as they are at `prepare`: make another Step after they were
     replaced. Recorded or not, a step does the same to the last bit, if the kernels are deterministic.
     """
 
@@ -140,7 +156,8 @@ class Step:
         self._augmentation = augmentation
         self._seed = seed
         self._recorder = recorder
-        self._recorded: dict[bool, _Recorded] = {}
+        self._recorded: dict[tuple[int, bool], _Recorded] = {}
+        self._left_before = 0
 
     def prepare(self, n_images: int, weighted: bool) -> None:
         """Record what an epoch will repeat, if that is not done yet; nothing that training depends on changes.
@@ -149,17 +166,23 @@ class Step:
             n_images: of the epoch.
             weighted: whether its steps get weights.
         """
-        if self._recorder is None or weighted in self._recorded or n_images < self._batch_size:
-            return
+        left, left_before = n_images % self._batch_size, self._left_before
+        self._left_before = left
+        for size in batch_sizes(n_images, self._batch_size):
+            known = size == self._batch_size or left == left_before
+            if self._recorder is not None and known and (size, weighted) not in self._recorded:
+                self._recorded[size, weighted] = self._record(self._recorder, size, weighted)
+
+    def _record(self, recorder: Recorder, size: int, weighted: bool) -> _Recorded:
         device = self._passes.images.device
-        index = torch.zeros(self._batch_size, dtype=torch.int64, device=device)
-        weight = torch.ones(self._batch_size, device=device) if weighted else None
+        index = torch.zeros(size, dtype=torch.int64, device=device)
+        weight = torch.ones(size, device=device) if weighted else None
         epoch = torch.zeros((), dtype=torch.int64, device=device)
         self._passes.network.train()
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices), _kept(self._passes.network, self._optimiser):
-            taken, replay = self._recorder(lambda: self._take(index, weight, epoch))
-        self._recorded[weighted] = _Recorded(index, weight, epoch, taken, replay)
+            taken, replay = recorder(lambda: self._take(index, weight, epoch))
+        return _Recorded(index, weight, epoch, taken, replay)
 
     def __call__(self, index: Tensor, weight: Tensor | None, epoch: int) -> Taken:
         """Take a step.
@@ -172,11 +195,13 @@ class Step:
         Returns:
             What the next step may overwrite.
         """
-        recorded = self._recorded.get(weight is not None) if len(index) == self._batch_size else None
+        recorded = self._recorded.get((len(index), weight is not None))
         if recorded is None:
             return self._take(index, weight, epoch)
         recorded.index.copy_(index)
-        recorded.epoch.fill_(epoch)
+        if recorded.n_epoch != epoch:  # a launch less in most steps
+            recorded.epoch.fill_(epoch)
+            recorded.n_epoch = epoch
         if weight is not None and recorded.weight is not None:
             recorded.weight.copy_(weight)
         recorded.replay()
@@ -194,6 +219,44 @@ class Step:
         if self._augmentation == "none":
             return self._passes.images.batch(index)
         return self._passes.images.augmented_batch(index, self._augmentation, self._seed, epoch)
+
+
+class Evaluation:
+    """Evaluates a network on batches, where there is a recorder by recordings of batches of the sizes that are prepared."""
+
+    def __init__(self, passes: Passes, batch_size: int, recorder: Recorder | None) -> None:
+        """Take what to evaluate, in which batches, and what records."""
+        self._passes = passes
+        self._batch_size = batch_size
+        self._recorder = recorder
+        self._recorded: dict[int, tuple[Tensor, Tensor, Callable[[], Any]]] = {}
+
+    @torch.no_grad()
+    def prepare(self, n_images: int) -> None:
+        """Record what the evaluation of so many images will repeat, if that is not done yet."""
+        self._passes.network.eval()
+        for size in batch_sizes(n_images, self._batch_size):
+            if self._recorder is not None and size not in self._recorded:
+                index = torch.zeros(size, dtype=torch.int64, device=self._passes.images.device)
+                self._recorded[size] = index, *self._recorder(partial(self._take, index))
+
+    @torch.no_grad()
+    def __call__(self, index: Tensor) -> Tensor:
+        """Evaluate the images of `index` (n,), int64: (2,), float64, sum of losses and number of images classified correctly."""
+        self._passes.network.eval()
+        total = torch.zeros(2, dtype=torch.float64, device=self._passes.images.device)
+        for batch in index.split(self._batch_size):
+            if len(batch) not in self._recorded:
+                total += self._take(batch)
+                continue
+            place, taken, replay = self._recorded[len(batch)]
+            place.copy_(batch)
+            replay()
+            total += taken
+        return total
+
+    def _take(self, index: Tensor) -> Tensor:
+        return tally(self._passes.terms(self._passes.images.batch(index), index))
 
 
 def tally(terms: AmbiguityTerms) -> Tensor:

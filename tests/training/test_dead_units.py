@@ -83,7 +83,8 @@ def test_images_are_scaled_as_the_network_expects(tmp_path, large_store, cpu, ma
     plain = images.scaled("unit")
     index = torch.arange(5)
     assert torch.equal(plain.batch(index).mul(255).round().byte(), images._images[index].permute(0, 3, 1, 2))
-    assert images.scaled("standard") is images
+    assert torch.equal(images.scaled("standard").batch(index), images.batch(index))
+    assert torch.equal(images.scaled("standard", torch.bfloat16).batch(index), images.batch(index).bfloat16())
     changed = plain.augmented_batch(index, augmentation, 0, 1)
     assert not torch.equal(changed, plain.batch(index))
     assert changed.min() >= 0 and changed.max() <= 1

@@ -1,0 +1,56 @@
+"""Work on a GPU that runs beside other work: a small network's kernels leave a GPU idle in part.
+
+On the default stream nothing does: it pays only where kernels do not wait to be launched, as in a graph, which is captured on a
+stream of its own.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+
+import torch
+
+# More than that fit beside each other only if they are tiny.
+_N_STREAMS = 4
+_TURNS = itertools.count()
+
+
+@contextlib.contextmanager
+def backward_beside(device: torch.device) -> Iterator[None]:
+    """Operations within are recorded so that their backward passes may run beside those of others: autograd keeps each on the
+    stream of its forward pass, and orders what depends on one another."""
+    if not _is_worth_it(device):
+        yield
+        return
+    own, other = torch.cuda.current_stream(device), _stream(device, next(_TURNS) % _N_STREAMS)
+    other.wait_stream(own)
+    with torch.cuda.stream(other):
+        yield
+    own.wait_stream(other)
+
+
+def run_beside(device: torch.device, actions: Sequence[Callable[[], object]]) -> None:
+    """Launch what may run beside each other; what is launched afterwards waits for all of it."""
+    if not _is_worth_it(device):
+        for action in actions:
+            action()
+        return
+    own = torch.cuda.current_stream(device)
+    streams = [_stream(device, turn % _N_STREAMS) for turn in range(len(actions))]
+    for stream in streams:
+        stream.wait_stream(own)
+    for stream, action in zip(streams, actions, strict=True):
+        with torch.cuda.stream(stream):
+            action()
+    for stream in streams:
+        own.wait_stream(stream)
+
+
+def _is_worth_it(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.current_stream(device) != torch.cuda.default_stream(device)
+
+
+@lru_cache
+def _stream(device: torch.device, number: int) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)

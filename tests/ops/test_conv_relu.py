@@ -1,0 +1,112 @@
+"""Convolution, bias, ReLU and max-pooling as one operation against torch's own, by the reference kernels."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import conv2d, max_pool2d
+
+from pydyn.models import cnn
+from pydyn.ops import ConvReLU, conv_relu, convolution
+from pydyn.training.dead_units import watch_units
+from pydyn.training.fusion import fuse, fuse_convolutions
+
+
+def torchs(images: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, max_pool: bool) -> Tensor:
+    activations = torch.relu(conv2d(images, weight, bias, stride, padding))
+    return max_pool2d(activations, 2) if max_pool else activations
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 3), st.integers(1, 5), st.integers(5, 9), st.integers(1, 2), st.integers(0, 1), st.booleans())
+def test_equals_torch(n: int, channels: int, size: int, stride: int, padding: int, max_pool: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(n, channels, size, size + 1), (4, channels, 3, 3), (4,)]
+    ours = [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
+    theirs = [tensor.detach().clone().requires_grad_() for tensor in ours]
+    value = conv_relu(*ours, stride, padding, max_pool=max_pool)
+    expected = torchs(*theirs, stride, padding, max_pool)
+    torch.testing.assert_close(value, expected)
+    upstream = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+    value.backward(upstream)
+    expected.backward(upstream)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+@pytest.mark.parametrize(
+    ("channels", "stride", "padding", "max_pool"), [(3, 1, 1, False), (1, 2, 0, True), (4, 1, 1, True)]
+)
+def test_over_patches_equals_torch(monkeypatch, channels: int, stride: int, padding: int, max_pool: bool) -> None:
+    monkeypatch.setattr(convolution, "_wants_patches", lambda *arguments: True)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(2, channels, 9, 8, generator=generator, dtype=torch.float64)
+    weight = torch.randn(5, channels, 3, 3, generator=generator, dtype=torch.float64)
+    ours = [weight.requires_grad_(), torch.randn(5, generator=generator, dtype=torch.float64).requires_grad_()]
+    theirs = [tensor.detach().clone().requires_grad_() for tensor in ours]
+    value = conv_relu(images, *ours, stride, padding, max_pool=max_pool)
+    expected = torchs(images, *theirs, stride, padding, max_pool)
+    torch.testing.assert_close(value, expected)
+    value.square().sum().backward()
+    expected.square().sum().backward()
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_copies_follow_their_parameters() -> None:
+    network = cnn.build("cnn_a", 3, 10, torch.Generator().manual_seed(0))
+    fuse_convolutions(network)
+    layer = next(layer for layer in network if isinstance(layer, ConvReLU))
+    images = torch.randn(2, 3, 32, 32)
+    for _ in range(2):
+        with torch.autocast("cpu", torch.bfloat16):
+            network(images)
+        assert layer.copies is not None
+        assert torch.equal(layer.copies.weight, layer.weight.bfloat16())
+        assert torch.equal(layer.copies.bias, layer.bias.bfloat16())
+        with torch.no_grad():
+            layer.weight.mul_(3)
+            layer.bias.add_(1)
+    network(images)
+    assert layer.copies is None
+
+
+def test_autocast_decides_the_precision() -> None:
+    images, weight, bias = torch.randn(2, 3, 6, 6), torch.randn(4, 3, 3, 3, requires_grad=True), torch.zeros(4)
+    with torch.autocast("cpu", torch.bfloat16):
+        value = conv_relu(images, weight, bias)
+    assert value.dtype == torch.bfloat16
+    value.sum().backward()
+    assert weight.grad is not None and weight.grad.dtype == torch.float32
+
+
+def test_gradients_of_what_needs_none_are_left_out() -> None:
+    images, weight, bias = torch.randn(2, 3, 6, 6), torch.randn(4, 3, 3, 3), torch.zeros(4, requires_grad=True)
+    conv_relu(images, weight, bias).sum().backward()
+    assert bias.grad is not None and images.grad is None and weight.grad is None
+
+
+@pytest.mark.parametrize("name", ["cnn_a", "cnn_b", "deeper"])
+def test_a_fused_network_computes_the_same_under_the_same_names(name: str) -> None:
+    networks = [cnn.build(name, 3, 10, torch.Generator().manual_seed(0)).eval() for _ in range(2)]
+    fuse(networks[0], torch.device("cpu"))
+    fuse_convolutions(networks[1])
+    assert any(isinstance(layer, ConvReLU) for layer in networks[1])
+    assert networks[0].state_dict().keys() == networks[1].state_dict().keys()
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(networks[1](images), networks[0](images))
+    seen = []
+    for network in networks:
+        with watch_units(network) as highest:
+            network(images)
+        seen.append(highest)
+    assert seen[0].keys() == seen[1].keys()
+    for position, highest in seen[0].items():
+        torch.testing.assert_close(highest, seen[1][position])
+
+
+def test_with_batch_normalisation_nothing_is_fused() -> None:
+    network = cnn.build("cnn_a", 3, 10, torch.Generator().manual_seed(0), batch_norm=True)
+    fuse_convolutions(network)
+    assert not any(isinstance(layer, ConvReLU) for layer in network)
