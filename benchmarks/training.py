@@ -11,6 +11,8 @@ each in turn, after one that is not counted; medians.
   ours. On CUDA as airbench has it: an epoch's images are cropped at once, since masks wait for the device, the network is
   compiled, and cuDNN tries its algorithms out; ours runs with deterministic ones, as every Run does.
 
+On CUDA also: Runs that share the card, as threads with a stream each and as processes, against one after the other.
+
 On a CPU both stand there twice: as written, and with the C library told to keep freed memory, as our training jobs tell it
 (`pydyn.device.keep_memory`).
 """
@@ -22,6 +24,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -40,13 +43,17 @@ from pydyn.models import cnn
 from pydyn.selection.dynamic import Dynamic
 from pydyn.selection.strategy import Outcome
 from pydyn.studies.run import Run
-from pydyn.training.loop import Parts, Training
+from pydyn.training.loop import Training
+from pydyn.training.protocol import Parts
+from pydyn.training.step import capture
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 BATCH = 512
 EVALUATED = 64
 """Images of an evaluation, which the rivals do not have; it is not counted."""
 KEEPING = ", keeping memory"
+SHARING = 4
+"""Runs on one card."""
 
 Epoch = Callable[[], float]
 """Trains an epoch; returns the seconds that count."""
@@ -115,18 +122,47 @@ def choosing(setting: Setting) -> Epoch:
     training = our_training(setting)
     device = training.images.device
 
+    def gather(batch: Tensor) -> Tensor:
+        return training.images.augmented_batch(batch, "crop-flip", 0, 1)
+
+    if device.type == "cuda":  # as in training, where a gather is a part of what is replayed
+        place = torch.zeros(BATCH, dtype=torch.int64, device=device)
+        _, replay = capture(lambda: gather(place))
+
     def epoch() -> float:
         start = time.perf_counter()
         subset = training.strategy.subset()
         index = training.images.indices(training.parts.pool[subset])
         for batch in index.split(BATCH):
-            training.images.augmented_batch(batch, "crop-flip", 0, 1)
+            if device.type == "cuda" and len(batch) == BATCH:
+                place.copy_(batch)
+                replay()
+            else:
+                gather(batch)
         training.strategy.update(Outcome(0.5))
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return time.perf_counter() - start
 
     return epoch
+
+
+def on_streams(setting: Setting) -> Epoch:
+    """An epoch of several Runs at once, each in a thread and on a stream of its own: the seconds of one."""
+    trainings = [(our_training(setting), torch.cuda.Stream()) for _ in range(SHARING)]
+
+    def run(training: Training, stream: torch.cuda.Stream) -> None:
+        with torch.cuda.stream(stream):
+            training.run_epoch()
+
+    for pair in trainings:
+        run(*pair)  # captures, which must not meet each other
+
+    def run_all() -> None:
+        with ThreadPoolExecutor(SHARING) as pool:
+            list(pool.map(run, *zip(*trainings, strict=True)))
+
+    return lambda: timed(run_all, setting.device, 1) / SHARING
 
 
 def by_the_book(
@@ -137,16 +173,16 @@ def by_the_book(
     network: torch.nn.Module = cnn.build("cnn_a", 3, 10, torch.Generator().manual_seed(0)).to(device)
     if fast:
         network = network.to(memory_format=torch.channels_last)
-        if device.type == "cuda":
-            network.compile(mode="max-autotune")
     optimiser = torch.optim.Adam(network.parameters(), 1e-3, fused=fast or None)
+    # Not `network.compile`, which in torch 2.11 compiles no Sequential, and says nothing.
+    forward = torch.compile(network, mode="max-autotune") if fast and device.type == "cuda" else network
     loss_of = torch.nn.CrossEntropyLoss()
 
     def train() -> None:
         for images, labels in batches():
             optimiser.zero_grad()
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                logits = network(images)
+                logits = forward(images)
             loss_of(logits.float(), labels).backward()
             optimiser.step()
 
@@ -222,13 +258,14 @@ LOOPS: dict[str, Callable[[Setting], Epoch]] = {
     "airbench": airbench,
     "selection + gather": choosing,
     "FLOP limit": limit,
+    "ours on streams": on_streams,
 }
 
 
 def serve(connection: Connection, name: str, setting: Setting) -> None:
     """Of a loop's process: an epoch for each request, until there is none."""
     threads = setting.threads or torch.get_num_threads()
-    if name in ("ours", "selection + gather"):
+    if name in ("ours", "ours on streams", "selection + gather"):
         open_device("auto", threads)
     else:
         torch.set_num_threads(threads)
@@ -251,17 +288,43 @@ class Contender:
         self._process = context.Process(target=serve, args=(theirs, name, setting))
         self._process.start()
         theirs.close()
+
+    def wait(self) -> None:
+        """Until it is ready for its first epoch."""
         self._connection.recv()
 
     def epoch(self) -> float:
         self._connection.send(True)
-        return self._connection.recv()
+        seconds: float = self._connection.recv()
+        return seconds
 
     def end(self) -> None:
         with contextlib.suppress(OSError):  # it may have died
             self._connection.send(False)
         self._process.join(10)
         self._process.kill()
+
+
+class Sharing:
+    """Several of our loops, each in its process, on one card."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._contenders = [Contender("ours", setting) for _ in range(SHARING)]
+
+    def wait(self) -> None:
+        for contender in self._contenders:
+            contender.wait()
+
+    def epoch(self) -> float:
+        """All of them train an epoch at once: the seconds of one."""
+        start = time.perf_counter()
+        with ThreadPoolExecutor(SHARING) as pool:
+            list(pool.map(Contender.epoch, self._contenders))
+        return (time.perf_counter() - start) / SHARING
+
+    def end(self) -> None:
+        for contender in self._contenders:
+            contender.end()
 
 
 def main() -> int:
@@ -282,9 +345,15 @@ def main() -> int:
     rivals = ["DataLoader", "airbench"]
     if setting.device.type == "cpu":
         rivals += [rival + KEEPING for rival in rivals]
-    taken: dict[str, list[float]] = {name: [] for name in ("ours", *rivals, "selection + gather", "FLOP limit")}
-    contenders = {name: Contender(name, setting) for name in taken}
+    names = ["ours", *rivals, "selection + gather", "FLOP limit"]
+    contenders: dict[str, Contender | Sharing] = {name: Contender(name, setting) for name in names}
+    sharing = ["ours on streams", "ours in processes"] if setting.device.type == "cuda" else []
+    if sharing:
+        contenders |= {sharing[0]: Contender(sharing[0], setting), sharing[1]: Sharing(setting)}
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
     try:
+        for contender in contenders.values():
+            contender.wait()
         for turn in range(rounds + 1):
             for name, contender in contenders.items():
                 seconds = contender.epoch()
@@ -303,11 +372,21 @@ def main() -> int:
         print(f"{loop:28} {n / median[loop]:10,.0f} images/s   ours is {ratio:.2f} times as fast")
     print(f"{'FLOP limit':28} {n / median['FLOP limit']:10,.0f} images/s   ours reaches {fraction:.0%} of it")
     print(f"selection and gather take {median['selection + gather'] / ours_seconds:.2%} of ours")
+    for way in sharing:
+        ratio = ours_seconds / median[way]
+        print(
+            f"{SHARING} Runs, {way:19} {n / median[way]:10,.0f} images/s   {ratio:.2f} times as fast as one after the other"
+        )
     if arguments.json:
         rows = [
             Row(f"training epoch of {n}", rival, name, ours_seconds, median[rival], ratio, fraction, None, rounds)
             for rival in rivals
             for ratio in [median[rival] / ours_seconds]
+        ]
+        rows += [
+            Row(f"training epoch of {n}, {SHARING} Runs", f"one by one, not {way}", name, *pair, None, None, rounds)
+            for way in sharing
+            for pair in [(median[way], ours_seconds, ours_seconds / median[way])]
         ]
         share = median["selection + gather"]
         rows.append(
