@@ -74,7 +74,6 @@ def main() -> int:
         result = {
             "device": device,
             "precision": precision,
-            "commit": measured[0][1].versions["commit"],
             "runs": [
                 {
                     "id": summary.run.id,
