@@ -6,7 +6,8 @@ cnn_a, batch 512, Adam, random crops of 4 pixels with padding and mirroring, N i
 show does not change how long they take). Each loop lives in a process of its own, as a user would run it; they train an epoch
 each in turn, after one that is not counted; medians.
 
-- DataLoader: the textbook. A worker for each core, torchvision's transforms image by image, float32, eager.
+- DataLoader: the textbook. A worker for each of torch's threads (where those are more than four, also with four workers),
+  torchvision's transforms image by image, float32, eager.
 - airbench: all images normalised and padded once, outside the timer; crops by masks, channels-last; precision and optimiser as
   ours. On CUDA as airbench has it: an epoch's images are cropped at once, since masks wait for the device, the network is
   compiled, and cuDNN tries its algorithms out; ours runs with deterministic ones, as every Run does.
@@ -26,6 +27,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,7 @@ BATCH = 512
 EVALUATED = 64
 """Images of an evaluation, which the rivals do not have; it is not counted."""
 KEEPING = ", keeping memory"
+FEW_WORKERS = "DataLoader, 4 workers"
 SHARING = 4
 """Runs on one card."""
 
@@ -189,7 +192,7 @@ def by_the_book(
     return lambda: timed(train, device, 1)
 
 
-def textbook(setting: Setting) -> Epoch:
+def textbook(setting: Setting, workers: int | None = None) -> Epoch:
     """DataLoader, torchvision, float32."""
     from torch.utils.data import DataLoader, TensorDataset
     from torchvision.transforms import v2
@@ -209,12 +212,11 @@ def textbook(setting: Setting) -> Epoch:
 
     images, labels = setting.images(setting.n_images)
     dataset = Transformed(images.cpu().permute(0, 3, 1, 2), labels.cpu())
-    workers = max(1, torch.get_num_threads())
     loader = DataLoader(
         dataset,
         BATCH,
         shuffle=True,
-        num_workers=workers,
+        num_workers=workers or max(1, torch.get_num_threads()),
         persistent_workers=True,
         multiprocessing_context="fork",  # as by default, on Linux, in a process that was not spawned itself
     )
@@ -255,6 +257,7 @@ def limit(setting: Setting) -> Epoch:
 LOOPS: dict[str, Callable[[Setting], Epoch]] = {
     "ours": ours,
     "DataLoader": textbook,
+    FEW_WORKERS: partial(textbook, workers=4),
     "airbench": airbench,
     "selection + gather": choosing,
     "FLOP limit": limit,
@@ -343,6 +346,8 @@ def main() -> int:
         torch.set_num_threads(arguments.threads)
     setting = Setting(n, arguments.threads)
     rivals = ["DataLoader", "airbench"]
+    if torch.get_num_threads() > 4:  # as most people leave it
+        rivals.insert(1, FEW_WORKERS)
     if setting.device.type == "cpu":
         rivals += [rival + KEEPING for rival in rivals]
     names = ["ours", *rivals, "selection + gather", "FLOP limit"]
