@@ -1,42 +1,13 @@
-#include <algorithm>
 #include <cstdint>
-#include <type_traits>
 
+#include "columns.h"
 #include "conv_relu.h"
 #include "reals.h"
 
 namespace pydyn::cuda {
 namespace {
 
-constexpr int kThreads = 256;
 constexpr int kNone = 4;
-constexpr int64_t kMaxBlocks = 8192;
-
-template <typename T>
-using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
-
-// A block's threads stand side by side on packs of channels, and one above the other on pixels; its columns of channels
-// stay, and it strides over pixels.
-struct Layout {
-  dim3 grid, block;
-  int64_t n_packs;
-
-  Layout(int64_t rows, int64_t n_channels, int count) : n_packs(n_channels / count) {
-    const int64_t across = std::min<int64_t>(n_packs, kThreads), down = kThreads / across;
-    block = dim3(static_cast<unsigned>(across), static_cast<unsigned>(down));
-    grid = dim3(static_cast<unsigned>(rows), static_cast<unsigned>((n_packs + across - 1) / across));
-  }
-
-  // As many rows of blocks as have something to do.
-  static int64_t rows_for(int64_t n_pixels, int64_t n_channels, int count) {
-    const int64_t down = kThreads / std::min<int64_t>(n_channels / count, kThreads);
-    return std::min((n_pixels + down - 1) / down, kMaxBlocks);
-  }
-};
-
-__device__ __forceinline__ int64_t own_pack() { return int64_t{blockIdx.y} * blockDim.x + threadIdx.x; }
-__device__ __forceinline__ int64_t first_pixel() { return int64_t{blockIdx.x} * blockDim.y + threadIdx.y; }
-__device__ __forceinline__ int64_t pixel_stride() { return int64_t{gridDim.x} * blockDim.y; }
 
 // The channels' sums of a block's threads, from top to bottom, into the block's row of partial sums.
 template <typename S, int kCount>
@@ -170,49 +141,6 @@ __global__ void __launch_bounds__(kThreads)
   sum_up<Sum<T>, kCount>(sums, static_cast<Sum<T>*>(call.partial_sums), call.n_channels);
 }
 
-// Where a channel of a patch comes from, relative to the patch's corner.
-struct Place {
-  int32_t offset, dy, dx;  // dy is far above every image if there is no such place
-};
-
-constexpr int kPatchPack = 8;
-
-// A thread writes eight channels of a patch, which lie side by side; neighbours read the same few pixels.
-template <typename From, typename To>
-__global__ void __launch_bounds__(kThreads) patches_kernel(const __grid_constant__ PatchesCall call, int64_t n_packs) {
-  extern __shared__ Place places[];
-  const int window = static_cast<int>(call.window), channels = static_cast<int>(call.n_channels);
-  const int width = static_cast<int>(call.width), height = static_cast<int>(call.height);
-  const int stride = static_cast<int>(call.stride), padding = static_cast<int>(call.padding);
-  for (int i = static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x); i < call.out_channels;
-       i += static_cast<int>(blockDim.x * blockDim.y)) {
-    const int place = i / channels, dy = place / window, dx = place % window;
-    const bool exists = dy < window;
-    places[i] = {exists ? (dy * width + dx) * channels + i % channels : 0, exists ? dy : INT32_MIN / 2, dx};
-  }
-  __syncthreads();
-
-  const uint32_t out_width = static_cast<uint32_t>(call.out_width), out_height = static_cast<uint32_t>(call.out_height);
-  const int64_t n_pixels = call.n_images * call.out_height * call.out_width, pack = own_pack();
-  for (int64_t pixel = first_pixel(); pack < n_packs && pixel < n_pixels; pixel += pixel_stride()) {
-    const uint32_t row = static_cast<uint32_t>(pixel) / out_width, x = static_cast<uint32_t>(pixel) - row * out_width;
-    const uint32_t image = row / out_height, y = row - image * out_height;
-    const int top = static_cast<int>(y) * stride - padding, left = static_cast<int>(x) * stride - padding;
-    const From* const corner =
-        static_cast<const From*>(call.images) + ((int64_t{image} * height + top) * width + left) * channels;
-    Pack<To, kPatchPack> written;
-#pragma unroll
-    for (int i = 0; i < kPatchPack; ++i) {
-      const Place place = places[pack * kPatchPack + i];
-      const bool inside = static_cast<unsigned>(top + place.dy) < static_cast<unsigned>(height) &&
-                          static_cast<unsigned>(left + place.dx) < static_cast<unsigned>(width);
-      const auto value = inside ? to_real(corner[place.offset]) : Sum<From>(0);
-      store(static_cast<Sum<To>>(value), &written.element[i]);
-    }
-    static_cast<Pack<To, kPatchPack>*>(call.out)[pixel * n_packs + pack] = written;
-  }
-}
-
 constexpr int kLanes = 32;
 
 // Sums of columns, in an order that depends on the number of rows alone.
@@ -299,30 +227,6 @@ cudaError_t launch(const Call& call, Dtype dtype, cudaStream_t stream) {
   }
 }
 
-template <typename From, typename To>
-cudaError_t launch_patches(const PatchesCall& call, cudaStream_t stream) {
-  const int64_t rows =
-      Layout::rows_for(call.n_images * call.out_height * call.out_width, call.out_channels, kPatchPack);
-  const Layout layout(rows, call.out_channels, kPatchPack);
-  const size_t shared = static_cast<size_t>(call.out_channels) * sizeof(Place);
-  patches_kernel<From, To><<<layout.grid, layout.block, shared, stream>>>(call, layout.n_packs);
-  return cudaGetLastError();
-}
-
-template <typename From>
-cudaError_t launch_patches(const PatchesCall& call, Dtype to, cudaStream_t stream) {
-  switch (to) {
-    case Dtype::kHalf:
-      return launch_patches<From, __half>(call, stream);
-    case Dtype::kBFloat16:
-      return launch_patches<From, __nv_bfloat16>(call, stream);
-    case Dtype::kFloat:
-      return launch_patches<From, float>(call, stream);
-    default:
-      return launch_patches<From, double>(call, stream);
-  }
-}
-
 }  // namespace
 
 cudaError_t relu_backward(const BackwardCall& call, Dtype dtype, cudaStream_t stream) {
@@ -335,19 +239,6 @@ cudaError_t bias_relu_max_pool(const MaxPoolCall& call, Dtype dtype, cudaStream_
 
 cudaError_t bias_relu_max_pool_backward(const BackwardCall& call, Dtype dtype, cudaStream_t stream) {
   return launch<MaxPoolBackward>(call, dtype, stream);
-}
-
-cudaError_t patches(const PatchesCall& call, Dtype from, Dtype to, cudaStream_t stream) {
-  switch (from) {
-    case Dtype::kHalf:
-      return launch_patches<__half>(call, to, stream);
-    case Dtype::kBFloat16:
-      return launch_patches<__nv_bfloat16>(call, to, stream);
-    case Dtype::kFloat:
-      return launch_patches<float>(call, to, stream);
-    default:
-      return launch_patches<double>(call, to, stream);
-  }
 }
 
 cudaError_t sum_rows(const void* rows, void* sums, int64_t n_rows, int64_t n_columns, Dtype dtype,
