@@ -158,8 +158,8 @@ def on_streams(setting: Setting) -> Epoch:
         with torch.cuda.stream(stream):
             training.run_epoch()
 
-    for pair in trainings:
-        run(*pair)  # captures, which must not meet each other
+    for pair in 2 * trainings:  # what is left at the end of an epoch is captured in the second one
+        run(*pair)  # captures must not meet each other
 
     def run_all() -> None:
         with ThreadPoolExecutor(SHARING) as pool:

@@ -9,8 +9,8 @@
 //     winner[n, c, y, x] = 2 dy + dx of the first largest of them, 4 if none is above 0
 //
 // and back: units_gradient is the gradient where the activation is above 0 (where it won its window), and the bias's
-// gradient the sum of partial_sums over its rows, in an order that depends on the shape alone. An odd last row or
-// column is in no window.
+// gradient the sum of partial_sums over its rows, in an order that depends on shape and alignment alone. An odd last
+// row or column is in no window.
 //
 //     images, units, activations, gradients  (N, C, H, W)            float16, bfloat16, float32 or float64
 //     pooled, and its gradient               (N, C, H / 2, W / 2)    likewise

@@ -86,11 +86,11 @@ __global__ void __launch_bounds__(kThreads) gather_images_kernel(const __grid_co
     Pack<Out, kCount>* const out = static_cast<Pack<Out, kCount>*>(call.out) + position * n_packs;
     for (uint32_t pack = blockIdx.y * kThreads + threadIdx.x; pack < n_packs; pack += gridDim.y * kThreads) {
       Pack<Out, kCount> written;
-      Walk<kChannelsLast> place(augmentation, pack * kCount);
+      Walk<kChannelsLast> at(augmentation, pack * kCount);
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
-        store(value_in(augmentation, placement, image, place.y, place.x, place.channel), &written.element[i]);
-        place.next();
+        store(value_in(augmentation, placement, image, at.y, at.x, at.channel), &written.element[i]);
+        at.next();
       }
       out[pack] = written;
     }

@@ -3,7 +3,7 @@
 The convolutions themselves are the library's (cuDNN's).
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ from pydyn.ops.extension import EXTENSION
 from pydyn.ops.streams import backward_beside
 
 LAYOUT = torch.channels_last
+# Numbers of a patch: beyond that copying pixels costs more than the convolution.
+_MAX_PATCH = 256
 
 
 class Copies(NamedTuple):
@@ -58,12 +60,14 @@ def conv_relu(
     Returns
     -------
     Tensor of shape (N, C_out, H', W'), channels-last
-        The order of its gradients' sums depends on shapes alone, if cuDNN is told to be deterministic.
+        The order of its gradients' sums depends on shapes alone, for tensors as torch allocates them and if cuDNN is told to
+        be deterministic. A NaN in the convolution's output may come out as 0 without max-pooling: cuDNN's ReLU does not
+        promise to pass it on.
 
     Raises
     ------
-    ValueError
-        If shapes do not fit together.
+    RuntimeError
+        torch's own, if shapes do not fit together.
     """
     kind = images.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else images.dtype
@@ -75,7 +79,8 @@ def conv_relu(
             used, stride, padding = _over_patches(used), 1, 0
         images = images.to(dtype)
         # The kernels with max-pooling add the bias in the precision that they sum in.
-        added = bias.detach().to(torch.promote_types(dtype, torch.float32)) if max_pool else copies.bias
+        wide = torch.promote_types(dtype, torch.float32)
+        added = bias.detach().to(wide).contiguous() if max_pool else copies.bias
         if not torch.is_grad_enabled():
             return _forward(images, used, added, stride, padding, max_pool)[0]
         with backward_beside(images.device):
@@ -88,7 +93,9 @@ class ConvReLU(nn.Module):
     """`conv_relu` as a layer, with the parameters of a convolution."""
 
     def __init__(self, convolution: nn.Conv2d, max_pool: bool) -> None:
-        """Take over a convolution's parameters; it has a bias, and one stride and padding for both directions."""
+        """Take over a convolution's parameters. Raises ValueError if `can_stand_for` it is not."""
+        if not self.can_stand_for(convolution):
+            raise ValueError(f"ConvReLU cannot stand for {convolution}; see ConvReLU.can_stand_for")
         super().__init__()
         self.weight = convolution.weight
         self.bias = convolution.bias
@@ -96,6 +103,15 @@ class ConvReLU(nn.Module):
         self.padding = int(convolution.padding[0])
         self.max_pool = max_pool
         self.copies: Copies | None = None
+
+    @staticmethod
+    def can_stand_for(convolution: nn.Conv2d) -> bool:
+        """Whether it has a bias, one stride and one padding for both directions, and nothing out of the ordinary."""
+        if convolution.bias is None or not isinstance(convolution.padding, tuple):
+            return False
+        options = (convolution.dilation, convolution.groups, convolution.padding_mode)
+        one = len(set(convolution.stride)) == len(set(convolution.padding)) == 1
+        return one and options == ((1, 1), 1, "zeros")
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C_in, H, W) to (N, C_out, H', W')."""
@@ -106,29 +122,24 @@ class ConvReLU(nn.Module):
 
 
 @torch.no_grad()
-def copy_parameters(layers: Iterable[ConvReLU], dtype: torch.dtype | None) -> None:
-    """Give layers copies of their parameters for a forward pass in another precision, all of them in one kernel.
+def copy_parameters(layers: Sequence[ConvReLU], dtype: torch.dtype) -> None:
+    """Give layers copies of their parameters for one forward pass in another precision, made by one kernel.
 
-    Args:
-        layers: with parameters of one dtype.
-        dtype: of the copies; None: layers take the parameters themselves.
+    They are to be taken back (`layer.copies = None`) after it, before parameters change.
     """
-    layers = list(layers)
-    for layer in layers:
-        assert layer.bias is not None
-        if dtype is None:
-            layer.copies = None
-        elif layer.copies is None or layer.copies.weight.dtype != dtype:
-            layer.copies = Copies(layer.weight.to(dtype), layer.bias.to(dtype))
-    copies = [copy for layer in layers for copy in layer.copies or ()]
-    if copies:
-        torch._foreach_copy_(copies, [parameter for layer in layers for parameter in layer.parameters()])
+    if not layers:
+        return
+    parameters: list[Tensor] = [parameter for layer in layers for parameter in layer.parameters()]
+    copies = [torch.empty_like(parameter, dtype=dtype) for parameter in parameters]
+    torch._foreach_copy_(copies, parameters)
+    for layer, weight, bias in zip(layers, copies[::2], copies[1::2], strict=True):
+        layer.copies = Copies(weight, bias)
 
 
 def _wants_patches(images: Tensor, weight: Tensor, dtype: torch.dtype) -> bool:
     """Whether to convolve over patches. The gradient of the images is not to be had that way."""
     _, n_channels, height, width = weight.shape
-    small = n_channels < reference.PATCH_CHANNELS and height == width > 1
+    small = n_channels < reference.PATCH_CHANNELS and height == width > 1 and weight[0].numel() <= _MAX_PATCH
     return images.is_cuda and small and dtype.itemsize == 2 and not images.requires_grad
 
 

@@ -19,6 +19,11 @@ _OPS = (
     "ablate_filters",
     "adamw_",
     "batch_norm_relu_dropout",
+    "relu_backward",
+    "bias_relu_max_pool",
+    "bias_relu_max_pool_backward",
+    "sum_rows",
+    "patches",
 )
 
 

@@ -1,7 +1,7 @@
 """Work on a GPU that runs beside other work: a small network's kernels leave a GPU idle in part.
 
 On the default stream nothing does: it pays only where kernels do not wait to be launched, as in a graph, which is captured on a
-stream of its own.
+stream of its own. Threads share these streams: not two may capture at a time.
 """
 
 import contextlib

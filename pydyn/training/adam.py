@@ -39,6 +39,9 @@ class SlicedAdam(torch.optim.Adam):
             self._init_group(group, parameters, gradients, means, squares, [], steps)  # type: ignore[no-untyped-call]
             if not parameters:
                 continue
+            for moments in (means, squares):
+                if any(one.stride() != other.stride() for one, other in zip(moments, parameters, strict=True)):
+                    raise ValueError("SlicedAdam: moments lie in memory in another order than their parameters")
             torch._foreach_add_(steps, 1)
             alike = [
                 gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)

@@ -34,7 +34,7 @@ def fuse_convolutions(network: nn.Sequential) -> None:
         convolution = network[position]
         if not isinstance(network[position + 1], nn.ReLU):
             continue
-        if not isinstance(convolution, nn.Conv2d) or not _is_plain(convolution):
+        if not isinstance(convolution, nn.Conv2d) or not ConvReLU.can_stand_for(convolution):
             continue
         max_pool = position + 2 < len(network) and _is_pool(network[position + 2])
         network[position], network[position + 1] = ConvReLU(convolution, max_pool), AppliedReLU()
@@ -42,19 +42,22 @@ def fuse_convolutions(network: nn.Sequential) -> None:
             # Units are watched where the ReLU's result is to be seen, as after a ReLUMaxPool.
             network[position + 1], network[position + 2] = nn.Identity(), AppliedReLU()
     network.register_forward_pre_hook(_copy_parameters)
+    network.register_forward_hook(_forget_copies, always_call=True)
 
 
 def _copy_parameters(network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
     kind = inputs[0].device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-    copy_parameters((layer for layer in network.modules() if isinstance(layer, ConvReLU)), dtype)
+    if torch.is_autocast_enabled(kind):
+        copy_parameters(_fused(network), torch.get_autocast_dtype(kind))
 
 
-def _is_plain(layer: nn.Conv2d) -> bool:
-    if layer.bias is None or not isinstance(layer.padding, tuple):
-        return False
-    options = (layer.dilation, layer.groups, layer.padding_mode)
-    return options == ((1, 1), 1, "zeros") and len(set(layer.stride)) == len(set(layer.padding)) == 1
+def _forget_copies(network: nn.Module, inputs: object, outputs: object) -> None:
+    for layer in _fused(network):
+        layer.copies = None
+
+
+def _fused(network: nn.Module) -> list[ConvReLU]:
+    return [layer for layer in network.modules() if isinstance(layer, ConvReLU)]
 
 
 def _is_pool(layer: nn.Module) -> bool:

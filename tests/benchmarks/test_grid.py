@@ -15,7 +15,7 @@ PUBLISHED = {"grid": {"alpha": [15000, 20000, 25000], "beta": [0.1, 0.7], "gamma
 def runs():
     from pydyn.studies.registry import runs
 
-    scale = {"model": "cnn_a", "protocols": ["paper", "holdout"], "epochs": 200, "comparison": None, **PUBLISHED}
+    scale = {"protocols": ["paper", "holdout"], "epochs": 200, "batch_size": 512, "comparison": None, **PUBLISHED}
     return runs(configure({"dynamic": scale}), "dynamic")
 
 

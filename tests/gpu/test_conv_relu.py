@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d, max_pool2d
 
-from pydyn.ops import conv_relu, reference
+from pydyn.ops import conv_relu, convolution, reference
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 SHAPES = [(2, 32, 8, 8), (3, 3, 5, 7), (1, 1, 2, 3), (5, 8, 9, 4), (2, 2056, 2, 2), (64, 64, 16, 16), (0, 8, 4, 4)]
@@ -104,18 +104,35 @@ def test_the_layer_is_no_further_from_the_truth_than_torchs_own(
     assert error(gradients(ours, torch.float32, False)) < 1e-5
 
 
-def test_images_without_gradient_go_through_patches():
+def test_images_without_gradient_go_through_patches(monkeypatch):
+    wanted, decide = [], convolution._wants_patches
+    monkeypatch.setattr(
+        convolution, "_wants_patches", lambda *arguments: wanted.append(decide(*arguments)) or wanted[-1]
+    )
     layer = nn.Conv2d(3, 32, 3, 1, 1, device="cuda").to(memory_format=LAYOUT)
     images = torch.randn(64, 3, 16, 16, device="cuda").to(memory_format=LAYOUT)
     results = []
-    for wanting in (images, images.clone().requires_grad_()):
+    for given in (images, images.clone().requires_grad_()):
         layer.zero_grad()
         with torch.autocast("cuda", torch.bfloat16):
-            value = conv_relu(wanting, layer.weight, layer.bias, 1, 1)
+            value = conv_relu(given, layer.weight, layer.bias, 1, 1)
         (value.double() ** 2).sum().backward()
         results.append([value.detach().double(), layer.weight.grad.double(), layer.bias.grad.double()])
+    assert wanted == [True, False]
     for one, other in zip(*results, strict=True):
-        assert 0 < (one - other).norm() + 1e-30 < 1e-2 * other.norm()
+        assert (one - other).norm() < 1e-2 * other.norm()
+
+
+def test_what_memory_held_before_is_no_part_of_a_result():
+    layer = nn.Conv2d(8, 32, 3, 1, 1, device="cuda").to(memory_format=LAYOUT)
+    images = torch.randn(64, 8, 16, 16, device="cuda").to(memory_format=LAYOUT)
+    values = []
+    for left in (0.0, float("nan"), float("inf")):
+        for dtype in (torch.bfloat16, torch.float32):  # freed at once, for what comes next
+            torch.full((64, 32, 16, 16), left, dtype=dtype, device="cuda")
+        with torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
+            values.append(conv_relu(images, layer.weight, layer.bias, 1, 1))
+    assert torch.equal(values[0], values[1]) and torch.equal(values[0], values[2])
 
 
 def test_operations_keep_torchs_rules():

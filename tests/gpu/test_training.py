@@ -98,6 +98,15 @@ def test_captured_steps_train_the_same_bits_as_eager_ones(monkeypatch, precision
     assert_equal(captured, train(precision, **changes))
 
 
+def test_eager_steps_on_a_stream_of_their_own_train_the_same_bits(monkeypatch):
+    monkeypatch.setattr(loop, "recorder_for", lambda device: None)
+    plain = train("bf16")
+    with torch.cuda.stream(torch.cuda.Stream()):  # where gradients of weights are made beside the rest
+        beside = train("bf16")
+    torch.cuda.synchronize()
+    assert_equal(plain, beside)
+
+
 @pytest.mark.parametrize("changes", SETTINGS)
 def test_the_same_run_twice_gives_the_same_bits(changes):
     assert_equal(train("bf16", **changes), train("bf16", **changes))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import conv2d, max_pool2d
 
 from pydyn.models import cnn
@@ -54,22 +54,58 @@ def test_over_patches_equals_torch(monkeypatch, channels: int, stride: int, padd
         torch.testing.assert_close(one.grad, other.grad)
 
 
-def test_copies_follow_their_parameters() -> None:
+def fused() -> nn.Sequential:
     network = cnn.build("cnn_a", 3, 10, torch.Generator().manual_seed(0))
     fuse_convolutions(network)
-    layer = next(layer for layer in network if isinstance(layer, ConvReLU))
-    images = torch.randn(2, 3, 32, 32)
-    for _ in range(2):
-        with torch.autocast("cpu", torch.bfloat16):
+    return network
+
+
+def trained_by(network: nn.Sequential, images: Tensor, before: int = 0) -> list[Tensor]:
+    """Gradients of a forward pass under autocast, with others between it and its backward pass."""
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = network(images).float().square().sum()
+        for _ in range(before):
             network(images)
-        assert layer.copies is not None
-        assert torch.equal(layer.copies.weight, layer.weight.bfloat16())
-        assert torch.equal(layer.copies.bias, layer.bias.bfloat16())
+    network.zero_grad()
+    loss.backward()
+    return [parameter.grad.clone() for parameter in network.parameters()]
+
+
+def test_copies_are_of_one_forward_pass() -> None:
+    images, network = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), fused()
+    expected = trained_by(network, images)
+    assert all(layer.copies is None for layer in network if isinstance(layer, ConvReLU))
+    # Other forward passes in between, in inference mode too, do not touch them.
+    for one, other in zip(trained_by(network, images, before=2), expected, strict=True):
+        assert torch.equal(one, other)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        network(images)
+    for one, other in zip(trained_by(network, images), expected, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_layer_by_itself_computes_with_its_parameters_as_they_are() -> None:
+    images, network = torch.randn(2, 3, 32, 32), fused()
+    with torch.autocast("cpu", torch.bfloat16):
+        network(images)
         with torch.no_grad():
-            layer.weight.mul_(3)
-            layer.bias.add_(1)
-    network(images)
-    assert layer.copies is None
+            network[0].weight.mul_(3)
+        value = network[0](images)
+        expected = torch.relu(conv2d(images, network[0].weight, network[0].bias, 1, 1))
+    torch.testing.assert_close(value, expected)
+
+
+def test_an_error_in_a_forward_pass_leaves_no_copies() -> None:
+    network = fused()
+    with pytest.raises(RuntimeError), torch.autocast("cpu", torch.bfloat16):
+        network(torch.randn(2, 4, 32, 32))
+    assert all(layer.copies is None for layer in network if isinstance(layer, ConvReLU))
+
+
+def test_what_a_layer_cannot_stand_for_is_refused() -> None:
+    for options in ({"bias": False}, {"dilation": 2}, {"stride": (1, 2)}, {"padding_mode": "reflect"}, {"groups": 3}):
+        with pytest.raises(ValueError, match="cannot stand for"):
+            ConvReLU(nn.Conv2d(3, 6, 3, **options), max_pool=False)
 
 
 def test_autocast_decides_the_precision() -> None:
