@@ -125,7 +125,7 @@ def _against(row: Replicates, reference: Replicates, name: str) -> str | None:
     images, seconds = (
         row.estimate(value).mean / reference.estimate(value).mean for value in (images_trained, total_seconds)
     )
-    cost = f"with {share(images)} of the images trained and {time_share(seconds)} of the time"
+    cost = f"with {share(images)} of the images, {time_share(seconds)} of the time"
     return f"against {name}: {in_words(difference)}, {cost}"
 
 
@@ -136,6 +136,9 @@ def in_words(difference: Estimate) -> str:
         return f"{points} ({NO_CLAIM})"
     if difference.interval is None:
         return f"{points} in each of {difference.n} pairs ({difference.verdict})"
-    low, high = (number(end, 2, sign=True) for end in difference.interval)
-    interval = f"95 % interval {low} to {high}, n = {difference.n} pairs"
-    return f"{points}, a difference that {'holds' if difference.verdict == 'holds' else 'is not resolved'} ({interval})"
+    low, high = difference.interval
+    pairs = f"n = {difference.n} pairs"
+    if difference.verdict != "holds":  # most are not, so in fewer words
+        return f"{points}, not resolved (95 % interval ± {number((high - low) / 2, 2)}, {pairs})"
+    interval = f"95 % interval {number(low, 2, sign=True)} to {number(high, 2, sign=True)}"
+    return f"{points}, a difference that holds ({interval}, {pairs})"
