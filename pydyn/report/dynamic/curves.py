@@ -23,7 +23,6 @@ from pydyn.report.figures import (
     style,
 )
 from pydyn.report.results import Replicates, StudyResults, accuracy_percent
-from pydyn.report.statistics import Estimate
 from pydyn.training.history import Epoch
 
 # Characters over a panel of half the page.
@@ -34,7 +33,7 @@ TALLEST = 9.0
 TRAIN = {"color": COLOURS[1], "linestyle": "--", "label": "training images"}
 VALIDATION = {"color": COLOURS[2], "linestyle": "-", "label": "validation images"}
 
-TEST_MARK: dict[str, Any] = {"marker": "D", "markersize": 3.5, "linestyle": "none"}
+TEST_MARK: dict[str, Any] = {"marker": "D", "markersize": 3.5}
 TEST_LABEL = "test accuracy at the best epoch"
 
 
@@ -82,14 +81,22 @@ def cost_drawing(results: StudyResults, rows: Sequence[Replicates], names: Seque
     with style():
         figure = Figure(figsize=(PAGE_WIDTH, 3.4 + 0.18 * ((len(rows) + 2) // 2)))
         axes = figure.subplots(1, 2, sharey=True)
+        handles: list[Line2D] = []
         for row, name in zip(rows, names, strict=True):
             best = np.maximum.accumulate(row.curves(validation_accuracy), axis=1)
             line = line_of(results, row)
+            # Colours come again with other dashes, which a mark has not: then it is hollow.
+            again = any(handle.get_color() == line["color"] for handle in handles)
+            mark = {"markerfacecolor": "white" if again else line["color"], **TEST_MARK}
+            handles.append(Line2D([], [], **line, label=name))
             for axis, cost in zip(axes, COSTS.values(), strict=True):
                 spent = np.array([cost(result.history) for result in row.results]).mean(axis=0)
                 mean_and_band(axis, spent, best, "std", **line, label=name)
                 if protocol == "holdout":
-                    _mark_test(axis, spent[-1], row.estimate(accuracy_percent), line["color"])
+                    accuracy = row.estimate(accuracy_percent)
+                    bar = {"color": line["color"], "elinewidth": 0.8, "zorder": 3, **mark, "linestyle": "none"}
+                    axis.errorbar(spent[-1], accuracy.mean, accuracy.std or None, **bar)
+                    handles[-1].set(**mark)
         by_images, by_seconds = axes
         by_images.set_xlabel("images trained")
         by_images.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -98,15 +105,10 @@ def cost_drawing(results: StudyResults, rows: Sequence[Replicates], names: Seque
         by_images.set_ylabel("best validation accuracy so far, %")
         for axis in axes:
             axis.set_xlim(left=0)
-        handles, labels = by_images.get_legend_handles_labels()
         if protocol == "holdout":
-            handles, labels = [*handles, Line2D([], [], color="#666666", **TEST_MARK)], [*labels, TEST_LABEL]
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+            handles.append(Line2D([], [], color="#666666", label=TEST_LABEL, linestyle="none", **TEST_MARK))
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
         return finish(f"dynamic-efficiency-{protocol}", _cost_caption(rows, protocol), figure)
-
-
-def _mark_test(axis: Axes, spent: float, accuracy: Estimate, colour: str) -> None:
-    axis.errorbar(spent, accuracy.mean, accuracy.std or None, color=colour, elinewidth=0.8, zorder=3, **TEST_MARK)
 
 
 def _cost_caption(rows: Sequence[Replicates], protocol: str) -> str:
