@@ -17,7 +17,7 @@ def test_outputs_gradients_and_names_stay(model: str, precision: torch.dtype) ->
         return built.to(memory_format=torch.channels_last)
 
     plain, fused = network(), network()
-    fuse(fused)
+    fuse(fused, torch.device("cpu"))
     # Between ReLU and pooling of `normalised` stands a normalisation.
     expected = {"cnn_a": 3, "cnn_b": 3, "base": 1, "deeper": 2, "normalised": 0}[model]
     assert sum(isinstance(layer, ReLUMaxPool) for layer in fused) == expected
@@ -49,5 +49,5 @@ def test_outputs_gradients_and_names_stay(model: str, precision: torch.dtype) ->
 )
 def test_other_layers_are_left_alone(layers: list[nn.Module]) -> None:
     network = nn.Sequential(*layers)
-    fuse(network)
+    fuse(network, torch.device("cpu"))
     assert list(network) == layers

@@ -36,7 +36,8 @@ class GridRow:
     @property
     def short(self) -> str:
         """For heat maps, in two lines."""
-        return f"{self.size}\n{self.part}"
+        # A published size says nothing of another pool: its share does.
+        return f"{self.size if self.alpha else 'as published'}\n{self.part}"
 
 
 @dataclass(frozen=True)
