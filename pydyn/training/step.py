@@ -162,13 +162,17 @@ class Step:
     def prepare(self, n_images: int, weighted: bool) -> None:
         """Record what an epoch will repeat, if that is not done yet; nothing that training depends on changes.
 
+        What it will not repeat is forgotten: a recording keeps the memory of a whole step.
+
         Args:
             n_images: of the epoch.
             weighted: whether its steps get weights.
         """
         left, left_before = n_images % self._batch_size, self._left_before
         self._left_before = left
-        for size in batch_sizes(n_images, self._batch_size):
+        sizes = batch_sizes(n_images, self._batch_size)
+        self._recorded = {key: self._recorded[key] for size in sizes if (key := (size, weighted)) in self._recorded}
+        for size in sizes:
             known = size == self._batch_size or left == left_before
             if self._recorder is not None and known and (size, weighted) not in self._recorded:
                 self._recorded[size, weighted] = self._record(self._recorder, size, weighted)
