@@ -325,16 +325,10 @@ int64_t loss_blocks(int64_t n_models, int64_t n_rows, int64_t n_classes) {
 }
 
 cudaError_t ambiguity_cross_entropy(const LossCall& call, Dtype logits, cudaStream_t stream) {
-  switch (logits) {
-    case Dtype::kHalf:
-      return launch_all<__half, float>(call, stream);
-    case Dtype::kBFloat16:
-      return launch_all<__nv_bfloat16, float>(call, stream);
-    case Dtype::kDouble:
-      return launch_all<double, double>(call, stream);
-    default:
-      return launch_all<float, float>(call, stream);
-  }
+  return with_number_of(logits, [&](auto number) {
+    using T = decltype(number);
+    return launch_all<T, Sum<T>>(call, stream);
+  });
 }
 
 }  // namespace pydyn::cuda

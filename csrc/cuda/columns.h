@@ -6,15 +6,11 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <type_traits>
 
 namespace pydyn::cuda {
 
 constexpr int kThreads = 256;
 constexpr int64_t kMaxBlocks = 8192;
-
-template <typename T>
-using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 // A block's threads stand side by side on packs of channels, and one above the other on pixels; its columns of channels
 // stay, and it strides over pixels.

@@ -215,16 +215,7 @@ cudaError_t launch_widest(const Call& call, cudaStream_t stream) {
 
 template <template <typename, int> typename Kernel, typename Call>
 cudaError_t launch(const Call& call, Dtype dtype, cudaStream_t stream) {
-  switch (dtype) {
-    case Dtype::kHalf:
-      return launch_widest<Kernel, __half>(call, stream);
-    case Dtype::kBFloat16:
-      return launch_widest<Kernel, __nv_bfloat16>(call, stream);
-    case Dtype::kFloat:
-      return launch_widest<Kernel, float>(call, stream);
-    default:
-      return launch_widest<Kernel, double>(call, stream);
-  }
+  return with_number_of(dtype, [&](auto number) { return launch_widest<Kernel, decltype(number)>(call, stream); });
 }
 
 }  // namespace

@@ -58,33 +58,13 @@ cudaError_t launch_patches(const PatchesCall& call, cudaStream_t stream) {
   return cudaGetLastError();
 }
 
-template <typename From>
-cudaError_t launch_patches(const PatchesCall& call, Dtype to, cudaStream_t stream) {
-  switch (to) {
-    case Dtype::kHalf:
-      return launch_patches<From, __half>(call, stream);
-    case Dtype::kBFloat16:
-      return launch_patches<From, __nv_bfloat16>(call, stream);
-    case Dtype::kFloat:
-      return launch_patches<From, float>(call, stream);
-    default:
-      return launch_patches<From, double>(call, stream);
-  }
-}
-
 }  // namespace
 
 cudaError_t patches(const PatchesCall& call, Dtype from, Dtype to, cudaStream_t stream) {
-  switch (from) {
-    case Dtype::kHalf:
-      return launch_patches<__half>(call, to, stream);
-    case Dtype::kBFloat16:
-      return launch_patches<__nv_bfloat16>(call, to, stream);
-    case Dtype::kFloat:
-      return launch_patches<float>(call, to, stream);
-    default:
-      return launch_patches<double>(call, to, stream);
-  }
+  return with_number_of(from, [&](auto read) {
+    return with_number_of(
+        to, [&](auto written) { return launch_patches<decltype(read), decltype(written)>(call, stream); });
+  });
 }
 
 }  // namespace pydyn::cuda
