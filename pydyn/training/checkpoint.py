@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pydyn.errors import RunError
 from pydyn.files import whole_or_absent
 
 
@@ -20,15 +21,16 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Read a checkpoint, arrays as tensors; None if there is none that can be read (the Run then starts afresh)."""
+    """Read a checkpoint, arrays as tensors; None if there is none. Raises RunError for one that cannot be read."""
     if not path.exists():
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises almost anything on a damaged file
-        print(f"{path}: unreadable checkpoint ({type(error).__name__}); the Run starts afresh", flush=True)
-        return None
-    return state if isinstance(state, dict) else None
+        raise RunError(f"{path}: unreadable checkpoint ({type(error).__name__})") from None
+    if not isinstance(state, dict):
+        raise RunError(f"{path}: unreadable checkpoint (it holds a {type(state).__name__})")
+    return state
 
 
 def tensors_to_arrays(state: Any) -> Any:

@@ -24,6 +24,7 @@ from pydyn.training.folder import Log, fingerprint_of, open_folder
 from pydyn.training.history import Epoch
 from pydyn.training.loop import Trained, Training, train
 from pydyn.training.protocol import Parts
+from pydyn.training.resumption import Place, Resumption
 from pydyn.training.stopping import Stop, never
 from pydyn.training.summary import Accuracy, Seconds, Summary, read_summary, write_summary
 
@@ -61,12 +62,12 @@ def execute(runs: Sequence[Run], results: Path, store_path: Path, device: Device
                     summary = read_summary(run.directory(results) / "summary.json")
                     log(f"{run.id}: complete already, accuracy {summary.reported_accuracy:.4f}")
                 else:
-                    _train(run, directory, fingerprint, code, store, images, device, log, stop)
+                    _train(run, results, fingerprint, code, store, images, device, log, stop)
 
 
 def _train(
     run: Run,
-    directory: Path,
+    results: Path,
     fingerprint: str,
     code: str,
     store: ImageStore,
@@ -76,24 +77,36 @@ def _train(
     stop: Stop,
 ) -> None:
     parts = Parts.of(run, store)
-    precision = resolve_precision(run.precision, device.torch)
+    directory, precision = run.directory(results), resolve_precision(run.precision, device.torch)
     training = Training(run, images, parts, len(store.class_names), precision)
+    resumption = Resumption(run, results, fingerprint, _place(device, precision), log)
+    begun = resumption.load()
     with tqdm(total=run.epochs, desc=run.id, unit="epoch", leave=False, disable=None) as bar:
-        trained = train(training, directory, _sitting(fingerprint, device, precision), _progress(run, bar, log), stop)
+        trained = train(training, directory / "history.csv", begun, resumption.save, _progress(run, bar, log), stop)
     with whole_or_absent(directory / "weights.safetensors") as temporary:
         # One key: safetensors writes several in an order that changes from process to process.
         origin = json.dumps({"run": run.id, "epoch": trained.best_epoch})
         save_file(trained.weights, temporary, metadata={"pydyn": origin})
     with whole_or_absent(directory / "times_trained.npy") as temporary, temporary.open("wb") as file:
         np.save(file, trained.times_trained, allow_pickle=False)
-    summary = _summarise(run, trained, parts, fingerprint, code, store.digest, device, precision)
+    summary = _summarise(
+        run, trained, parts, fingerprint, code, store.digest, device, precision, resumption.earlier_places
+    )
     write_summary(directory / "summary.json", summary)
-    (directory / "checkpoint.pt").unlink(missing_ok=True)
+    resumption.remove()
     log(f"{run.id}: done, accuracy {summary.reported_accuracy:.4f}, {summary.seconds.total:.0f} s")
 
 
 def _summarise(
-    run: Run, trained: Trained, parts: Parts, fingerprint: str, code: str, data: str, device: Device, precision: str
+    run: Run,
+    trained: Trained,
+    parts: Parts,
+    fingerprint: str,
+    code: str,
+    data: str,
+    device: Device,
+    precision: str,
+    earlier_places: list[str],
 ) -> Summary:
     rows = trained.history
     return Summary(
@@ -129,13 +142,14 @@ def _summarise(
         sittings=trained.sittings,
         versions=versions(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        earlier_places=earlier_places,
     )
 
 
-def _sitting(fingerprint: str, device: Device, precision: str) -> str:
-    """What a checkpoint must have in common with a process that goes on from it, so that the Run ends as if never cut short."""
+def _place(device: Device, precision: str) -> Place:
     kernels = "extension" if EXTENSION.loaded else "reference"
-    return f"{fingerprint}, {device.name}, {device.threads} threads, {precision}, torch {torch.__version__}, {kernels}"
+    described = f"{device.name}, threads: {device.threads}, {precision}, torch {torch.__version__}, {kernels}"
+    return Place(device.torch.type, described)
 
 
 def _progress(run: Run, bar: tqdm, log: Log) -> Callable[[Epoch], None]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,6 @@ from pydyn.models.classifier import Classifier
 from pydyn.models.heads import build
 from pydyn.seeding import derive_seed, numpy_generator, own_draws, torch_generator
 from pydyn.studies.frugal_runs import FineTuningRun
-from pydyn.training.checkpoint import load_checkpoint, save_checkpoint
 from pydyn.training.history import History, to_values
 from pydyn.training.stopping import Stop
 
@@ -69,12 +69,13 @@ def fine_tune(
     parts: Parts,
     n_classes: int,
     precision: str,
-    directory: Path,
-    fingerprint: str,
+    path: Path,
+    begun: dict[str, Any] | None,
+    save: Callable[[dict[str, Any]], None],
     on_epoch: Callable[[FineTuningEpoch], None],
     stop: Stop,
 ) -> FineTuned:
-    """Train to the end, from the checkpoint in `directory` if it holds one of the same fingerprint.
+    """Train to the end.
 
     Args:
         run: what to train.
@@ -84,18 +85,16 @@ def fine_tune(
         parts: rows of the store to train on, to stop by and to report on.
         n_classes: units of the new last layer.
         precision: `bf16` (autocast) or `fp32`.
-        directory: where `history.csv` and the checkpoint go.
-        fingerprint: of everything that the result depends on.
+        path: of the history.
+        begun: what was last given to `save`, to go on from there.
+        save: takes a checkpoint after each epoch.
         on_epoch: called after each epoch.
         stop: asked after each epoch whether to save and leave.
 
     Raises Stopped if `stop` said so.
     """
-    setting, checkpoint_path = run.fine_tuning, directory / "checkpoint.pt"
-    history = History(directory / "history.csv", FineTuningEpoch)
-    state = load_checkpoint(checkpoint_path)
-    if state is None or state["fingerprint"] != fingerprint:
-        state = {"fingerprint": fingerprint, "best_loss": float("inf"), "best": {}, "readings": {}, "history": []}
+    setting, history = run.fine_tuning, History(path, FineTuningEpoch)
+    state = begun or {"best_loss": float("inf"), "best": {}, "readings": {}, "history": []}
     history.restart([FineTuningEpoch(**row) for row in state["history"]])
     weight = class_weights(labels[parts.train], n_classes).to(inputs.device) if run.class_weights else None
     for candidate, rate in enumerate(setting.learning_rates):
@@ -130,7 +129,7 @@ def fine_tune(
             state["readings"][candidate] = total([*so_far, meter.reading]).to_dict()
             history.append(row)
             state |= {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
-            save_checkpoint(checkpoint_path, {**state, "history": to_values(history.rows)})
+            save({**state, "history": to_values(history.rows)})
             on_epoch(row)
             if stop():
                 raise Stopped(

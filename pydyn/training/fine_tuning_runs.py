@@ -16,6 +16,7 @@ from pydyn.studies.frugal_runs import FineTuningRun
 from pydyn.training.fine_tuning import FineTuningEpoch, fine_tune, predict, training_precision
 from pydyn.training.folder import fingerprint_of, open_folder
 from pydyn.training.frugal_results import Job, finish, say_complete
+from pydyn.training.resumption import Place, Resumption
 
 
 def train_fine_tuning_run(run: FineTuningRun, job: Job) -> None:
@@ -38,6 +39,8 @@ def train_fine_tuning_run(run: FineTuningRun, job: Job) -> None:
                 f"{row.seconds_train + row.seconds_evaluate:.0f} s"
             )
 
+        described = f"{device.name}, threads: {device.threads}, {precision}, torch {torch.__version__}"
+        resumption = Resumption(run, job.results, fingerprint, Place(device.torch.type, described), job.log)
         tuned = fine_tune(
             run,
             partial(load_backbone, run.network),
@@ -46,8 +49,9 @@ def train_fine_tuning_run(run: FineTuningRun, job: Job) -> None:
             parts,
             n_classes,
             precision,
-            directory,
-            f"{fingerprint}, {device.name}, {device.threads} threads, {precision}, torch {torch.__version__}",
+            directory / "history.csv",
+            resumption.load(),
+            resumption.save,
             say,
             job.stop,
         )
@@ -71,6 +75,7 @@ def train_fine_tuning_run(run: FineTuningRun, job: Job) -> None:
             n_parameters=sum(parameter.numel() for parameter in network.parameters()),
             costs={"training": tuned.readings[tuned.candidate], "search": total(tuned.readings)},
             precision=precision,
+            earlier_places=resumption.earlier_places,
         )
-        (directory / "checkpoint.pt").unlink(missing_ok=True)
+        resumption.remove()
     return None

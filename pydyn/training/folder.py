@@ -31,10 +31,9 @@ def open_folder(run: AnyRun, results: Path, fingerprint: str, log: Log) -> Itera
     """
     directory = run.directory(results)
     with _only_one(directory, log):
-        superseded = results / run.study / "superseded" / run.id
         begun = _begun(directory)
         if begun not in (None, fingerprint):
-            kept = _set_aside(directory, superseded / str(begun))
+            kept = _set_aside(run, results, str(begun))
             log(f"{run.id}: what was there came from another configuration, data or code; kept in {kept}")
         elif (directory / "summary.json").exists():
             if _fingerprint_in(directory / "summary.json") != fingerprint:
@@ -44,11 +43,17 @@ def open_folder(run: AnyRun, results: Path, fingerprint: str, log: Log) -> Itera
             if run.is_complete(results):
                 yield None
                 return
-            kept = _set_aside(directory, superseded / fingerprint)
+            kept = _set_aside(run, results, fingerprint)
             log(f"{run.id}: some of its files are gone, so it is made again; what was left is kept in {kept}")
-        content = json.dumps({"fingerprint": fingerprint, "run": run.to_dict()}, indent=2) + "\n"
-        write_text(directory / "run.json", content)
+        _describe(run, results, fingerprint)
         yield directory
+
+
+def begin_anew(run: AnyRun, results: Path, fingerprint: str) -> Path:
+    """Keep aside what a folder that is held open holds of its Run so far; gives where."""
+    kept = _set_aside(run, results, fingerprint)
+    _describe(run, results, fingerprint)
+    return kept
 
 
 def fingerprint_in(run: AnyRun, results: Path) -> str:
@@ -92,8 +97,14 @@ def _only_one(directory: Path, log: Log) -> Iterator[None]:
         yield
 
 
-def _set_aside(directory: Path, target: Path) -> Path:
+def _describe(run: AnyRun, results: Path, fingerprint: str) -> None:
+    content = json.dumps({"fingerprint": fingerprint, "run": run.to_dict()}, indent=2) + "\n"
+    write_text(run.directory(results) / "run.json", content)
+
+
+def _set_aside(run: AnyRun, results: Path, fingerprint: str) -> Path:
     """Move a Run's folder, in one step, to where nothing looks for it but people."""
+    directory, target = run.directory(results), results / run.study / "superseded" / run.id / fingerprint
     while target.exists():
         target = target.with_name(target.name + "+")
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Summary of a Run of the study `frugal`: written once, when the Run is complete."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,9 @@ class FrugalSummary:
     versions: dict[str, str]
     finished: str
     """ISO 8601, UTC."""
+    earlier_places: list[str] = field(default_factory=list)
+    """Where epochs of a fine-tuning were trained before it went on in another place, in order, each place once: device, threads,
+    precision, torch. Empty for almost every Run; else the result is not, to the bit, that of an uninterrupted one."""
 
 
 def write_frugal_summary(path: Path, summary: FrugalSummary) -> None:

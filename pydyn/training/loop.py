@@ -18,7 +18,7 @@ from pydyn.seeding import derive_seed, numpy_generator, own_draws, torch_generat
 from pydyn.selection.strategy import Outcome
 from pydyn.studies.run import Run
 from pydyn.training.adam import SlicedAdam
-from pydyn.training.checkpoint import load_checkpoint, save_checkpoint, tensors_to_arrays
+from pydyn.training.checkpoint import tensors_to_arrays
 from pydyn.training.dead_units import dead_units, watch_units
 from pydyn.training.fusion import fuse
 from pydyn.training.history import Epoch, History, to_values
@@ -219,31 +219,29 @@ _COUNTERS = ("epoch", "images_trained", "best_epoch", "best_accuracy", "resampli
 
 def train(
     training: Training,
-    directory: Path,
-    fingerprint: str,
+    path: Path,
+    begun: dict[str, Any] | None,
+    save: Callable[[dict[str, Any]], None],
     on_epoch: Callable[[Epoch], None],
     stop: Stop,
 ) -> Trained:
-    """Train to the end, from the checkpoint in `directory` if it holds one of the same fingerprint.
+    """Train to the end.
 
     Args:
         training: at its start.
-        directory: where `history.csv` and the checkpoint go.
-        fingerprint: of everything that the result depends on, to its last bit.
+        path: of the history.
+        begun: what was last given to `save`, arrays as tensors, to go on from there.
+        save: takes a checkpoint every few seconds, and before the end.
         on_epoch: called after each epoch.
         stop: asked after each epoch but the last whether to save and leave.
 
     Raises:
         Stopped: `stop` said so.
     """
-    history = History(directory / "history.csv", Epoch)
-    checkpoint_path = directory / "checkpoint.pt"
-    checkpoint = load_checkpoint(checkpoint_path)
-    if checkpoint and checkpoint.get("fingerprint") == fingerprint:
-        training.load_state_dict(checkpoint["training"])
-        history.restart([Epoch(**row) for row in checkpoint["history"]])
-    else:
-        history.restart([])
+    history = History(path, Epoch)
+    if begun is not None:
+        training.load_state_dict(begun["training"])
+    history.restart([Epoch(**row) for row in begun["history"]] if begun else [])
     saved = time.monotonic()
     while training.epoch < training.run.epochs:
         row = training.run_epoch()
@@ -252,8 +250,7 @@ def train(
         last = training.epoch == training.run.epochs
         stopping = stop() and not last
         if time.monotonic() - saved >= SECONDS_BETWEEN_CHECKPOINTS or last or stopping:
-            state = {"fingerprint": fingerprint, "training": training.state_dict(), "history": to_values(history.rows)}
-            save_checkpoint(checkpoint_path, state)
+            save({"training": training.state_dict(), "history": to_values(history.rows)})
             saved = time.monotonic()
         if stopping:
             raise Stopped(

@@ -21,7 +21,6 @@ from pydyn.ops import GreyImages
 from pydyn.ops.extension import EXTENSION
 from pydyn.provenance import populations_digest, versions
 from pydyn.studies.shapes_runs import PopulationRun
-from pydyn.training.checkpoint import load_checkpoint, save_checkpoint
 from pydyn.training.folder import Log, fingerprint_of, open_folder
 from pydyn.training.history import History, to_values
 from pydyn.training.population import Member, Population, PopulationEpoch
@@ -33,6 +32,7 @@ from pydyn.training.population_summary import (
     read_population_summary,
     write_population_summary,
 )
+from pydyn.training.resumption import Place, Resumption
 from pydyn.training.stopping import Stop
 
 # A checkpoint costs some milliseconds, what is lost without one at most this long.
@@ -85,7 +85,8 @@ def train_population_run(run: PopulationRun, job: ShapesJob) -> None:
         population = Population(
             architecture, members, train, validation, batch_size=run.batch_size, clipped=run.loss == "clipped"
         )
-        rows, seconds = _train(run, population, directory, fingerprint, job)
+        resumption = Resumption(run, job.results, fingerprint, _place(job.device), job.log)
+        rows, seconds = _train(run, population, resumption, job)
         with whole_or_absent(directory / "weights.safetensors") as temporary:
             save_file(
                 {"parameters": population.parameters.cpu(), "best_parameters": population.best_parameters.cpu()},
@@ -108,22 +109,21 @@ def train_population_run(run: PopulationRun, job: ShapesJob) -> None:
             threads=job.device.threads,
             versions=versions(),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            earlier_places=resumption.earlier_places,
         )
         write_population_summary(directory / "summary.json", summary)
-        (directory / "checkpoint.pt").unlink(missing_ok=True)
+        resumption.remove()
         job.log(f"{run.id}: done, {_result(summary)}")
 
 
 def _train(
-    run: PopulationRun, population: Population, directory: Path, fingerprint: str, job: ShapesJob
+    run: PopulationRun, population: Population, resumption: Resumption, job: ShapesJob
 ) -> tuple[list[MemberEpoch], float]:
     """All epochs that are left, and those before: rows, epoch by epoch and member by member, and seconds."""
-    checkpoint = directory / "checkpoint.pt"
-    sitting = _sitting(fingerprint, job.device)
     rows: list[MemberEpoch] = []
     seconds = 0.0
-    state = load_checkpoint(checkpoint)
-    if state is not None and state["sitting"] == sitting:
+    state = resumption.load()
+    if state is not None:
         population.load_state_dict(state["population"])
         rows, seconds = [MemberEpoch(**row) for row in state["rows"]], state["seconds"]
         job.log(f"{run.id}: goes on after epoch {population.epoch}")
@@ -136,15 +136,7 @@ def _train(
             seconds += time.perf_counter() - start
             stopping = job.stop() and population.epoch < run.epochs
             if stopping or time.monotonic() - saved >= SECONDS_BETWEEN_CHECKPOINTS:
-                save_checkpoint(
-                    checkpoint,
-                    {
-                        "sitting": sitting,
-                        "population": population.state_dict(),
-                        "rows": to_values(rows),
-                        "seconds": seconds,
-                    },
-                )
+                resumption.save({"population": population.state_dict(), "rows": to_values(rows), "seconds": seconds})
                 saved = time.monotonic()
             tell(epoch)
             if stopping:
@@ -154,11 +146,10 @@ def _train(
     return rows, seconds
 
 
-def _sitting(fingerprint: str, device: Device) -> str:
-    """What a checkpoint must have in common with a process that goes on from it, so that the Run ends as if never cut short."""
+def _place(device: Device) -> Place:
     kernels = "extension" if EXTENSION.loaded else "reference"
     # On a CPU the extension computes the same with any number of threads.
-    return f"{fingerprint}, {device.name}, torch {torch.__version__}, {kernels}"
+    return Place(device.torch.type, f"{device.name}, torch {torch.__version__}, {kernels}")
 
 
 def _rows(population: Population, epoch: PopulationEpoch) -> list[MemberEpoch]:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,9 @@ class PopulationSummary:
     versions: dict[str, str]
     finished: str
     """ISO 8601, UTC."""
+    earlier_places: list[str] = field(default_factory=list)
+    """Where epochs of it were trained before it went on in another place, in order, each place once: device, torch, kernels.
+    Empty for almost every Run; else the result is not, to the bit, that of an uninterrupted one."""
 
     def end(self, member: MemberResult) -> str:
         """How a member ended: as `end_of` says, or `diverged`."""

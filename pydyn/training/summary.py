@@ -1,7 +1,7 @@
 """A Run's summary: written once, when the Run is complete. Its presence is what completeness means."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,9 @@ class Summary:
     versions: dict[str, str]
     finished: str
     """ISO 8601, UTC."""
+    earlier_places: list[str] = field(default_factory=list)
+    """Where epochs of it were trained before it went on in another place, in order, each place once: device, threads, precision,
+    torch, kernels. Empty for almost every Run; else the result is not, to the bit, that of an uninterrupted one."""
 
     @property
     def reported_accuracy(self) -> float:

@@ -29,6 +29,7 @@ from pydyn.models.heads import from_weights
 from pydyn.studies.frugal import feature_sets
 from pydyn.studies.frugal_runs import FineTuningRun
 from pydyn.studies.registry import runs as runs_of
+from pydyn.training.checkpoint import load_checkpoint, save_checkpoint
 from pydyn.training.fine_tuning import FineTuningEpoch, _ended, class_weights, training_precision
 from pydyn.training.frugal import execute_frugal
 from pydyn.training.frugal_summary import read_frugal_summary
@@ -208,6 +209,23 @@ def test_stopped_and_resumed_it_ends_as_if_never_stopped(own_results, tmp_path, 
     assert again == rows
     assert (directory / "weights.safetensors").read_bytes() == whole
     assert json.loads((directory / "summary.json").read_text())["epochs"] == 2
+    assert read_frugal_summary(directory / "summary.json").earlier_places == []
+
+
+def test_started_again_elsewhere_it_goes_on_and_says_where_it_was(own_results):
+    (run,) = chosen("fine-tuning", 1)
+    directory = run.directory(own_results)
+    asked = iter([False, True])
+    with pytest.raises(Stopped):
+        train([run], own_results, lambda: next(asked))
+    save_checkpoint(
+        directory / "checkpoint.pt", {**load_checkpoint(directory / "checkpoint.pt"), "place": "another CPU"}
+    )
+    before = read_history(directory / "history.csv", FineTuningEpoch)
+    lines = train([run], own_results)
+    assert any("its checkpoint was saved on another CPU; it goes on on CPU" in line for line in lines)
+    assert read_history(directory / "history.csv", FineTuningEpoch)[:1] == before
+    assert read_frugal_summary(directory / "summary.json").earlier_places == ["another CPU"]
 
 
 @pytest.mark.slow

@@ -22,10 +22,12 @@ from pydyn.errors import RunError, Stopped
 from pydyn.models.tiny import TinyNetwork
 from pydyn.ops import GreyImages, population_evaluate
 from pydyn.studies.registry import experiments
+from pydyn.training import population_runs
 from pydyn.training.analysis_summary import read_analysis_summary
 from pydyn.training.history import read_history
 from pydyn.training.population_runs import architecture_of
 from pydyn.training.population_summary import MemberEpoch, end_of, read_population_summary
+from pydyn.training.resumption import Place
 from pydyn.training.shapes import execute_shapes
 
 RAW = {
@@ -136,6 +138,37 @@ def test_stopped_and_started_again_it_ends_as_if_never_stopped(finished, execute
     lines = execute(POPULATION, threads=2)
     assert "goes on after epoch 3" in lines[0]
     assert_same(finished, tmp_path)
+
+
+def test_started_again_elsewhere_it_goes_on_and_says_where_it_was(finished, execute, tmp_path, monkeypatch):
+    for name in ("CPU A", "CPU B"):
+        monkeypatch.setattr(population_runs, "_place", lambda device, name=name: Place("cpu", name))
+        stop_after(execute, 2)
+    monkeypatch.undo()
+    lines = execute(POPULATION)
+    assert "its checkpoint was saved on CPU B; it goes on on CPU, " in lines[0]
+    assert "goes on after epoch 4" in lines[1]
+    assert_same(finished, tmp_path)
+    summary = read_population_summary(POPULATION.directory(tmp_path) / "summary.json")
+    assert summary.earlier_places == ["CPU A", "CPU B"]
+
+
+def test_started_again_on_another_kind_of_device_it_begins_anew(finished, execute, tmp_path, monkeypatch):
+    monkeypatch.setattr(population_runs, "_place", lambda device: Place("cuda", "GPU"))
+    stop_after(execute, 2)
+    monkeypatch.undo()
+    lines = execute(POPULATION)
+    assert "another kind of device (GPU)" in lines[0]
+    (kept,) = (tmp_path / "shapes" / "superseded" / POPULATION.id).iterdir()
+    assert (kept / "checkpoint.pt").exists()
+    assert_same(finished, tmp_path)
+    assert read_population_summary(POPULATION.directory(tmp_path) / "summary.json").earlier_places == []
+
+
+def stop_after(execute, epochs):
+    asked = iter([False] * epochs + [True])
+    with pytest.raises(Stopped):
+        execute(POPULATION, stop=lambda: next(asked))
 
 
 def assert_same(results, others):

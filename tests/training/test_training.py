@@ -238,17 +238,6 @@ def test_a_run_of_another_fingerprint_is_kept_aside_and_trained_again(tmp_path, 
     assert (run.directory(tmp_path) / "summary.json").read_bytes() != old
 
 
-def test_a_checkpoint_of_another_machine_is_not_gone_on_from(tmp_path, store, cpu, make_run, monkeypatch):
-    run = make_run(epochs=3)
-    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    monkeypatch.setattr(loop, "_finish", lambda *arguments: sys.exit())
-    with pytest.raises(SystemExit):
-        execute([run], tmp_path, store, replace(cpu, name="another CPU"), silent)
-    monkeypatch.undo()
-    execute([run], tmp_path, store, cpu, silent)
-    assert read_summary(run.directory(tmp_path) / "summary.json").sittings == 1
-
-
 @pytest.mark.parametrize("name", ["history.csv", "weights.safetensors", "times_trained.npy"])
 def test_a_run_that_lost_a_file_is_trained_again(tmp_path, store, cpu, make_run, name):
     run = make_run(epochs=1)
