@@ -30,6 +30,8 @@ class RunFacts:
     """Digest of what trained it."""
     versions: Mapping[str, str]
     finished: str
+    earlier_places: Sequence[str] = ()
+    """Where it was trained before it went on in another place."""
     more: Mapping[str, Any] = field(default_factory=dict)
     """Further columns of the CSV file."""
 
@@ -73,5 +75,6 @@ def facts_of_network(result: Result, accuracy: float) -> RunFacts:
         code=summary.code,
         versions=summary.versions,
         finished=summary.finished,
+        earlier_places=summary.earlier_places,
         more=more,
     )

@@ -19,7 +19,7 @@ from pydyn.report.tables import NONE, Cell, Table, label, listing, number, secon
 
 # More Runs than this are shown when asked for.
 MOST_OPEN = 30
-# More skipped images than this are counted, not named.
+# More skipped images, or Runs, than this are counted, not named.
 MOST_NAMED = 5
 
 
@@ -62,9 +62,8 @@ def _pixel_facts(data: DataFacts) -> list[tuple[str, str]]:
 
 
 def _skipped(skipped: dict[str, str]) -> str:
-    named = "; ".join(f"{path} ({reason})" for path, reason in list(skipped.items())[:MOST_NAMED])
-    more = f"; and {len(skipped) - MOST_NAMED:,} more" if len(skipped) > MOST_NAMED else ""
-    return f"Images that could not be read and were left out, {len(skipped):,}: {named}{more}."
+    named = _named([f"{path} ({reason})" for path, reason in skipped.items()])
+    return f"Images that could not be read and were left out, {len(skipped):,}: {named}."
 
 
 def runs_section(runs: Sequence[RunFacts]) -> Section:
@@ -84,6 +83,7 @@ def runs_section(runs: Sequence[RunFacts]) -> Section:
             "threads": run.threads,
             "code": run.code,
             "finished": run.finished,
+            "earlier_places": "; ".join(run.earlier_places),
         }
         for run in runs
     ]
@@ -120,8 +120,24 @@ def provenance_section(config: Config, data: Sequence[DataFacts], runs: Sequence
         blocks.append(Paragraph(text, warning=True))
     if len({run.device for run in runs}) > 1:
         blocks.append(Paragraph("Runs were trained on different devices: their seconds do not compare.", warning=True))
+    if moved := [run for run in runs if run.earlier_places]:
+        blocks.append(Paragraph(_moved(moved, len(runs)), warning=True))
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     return Section("provenance", "Provenance", [*blocks, Source("Configuration", text)])
+
+
+def _moved(moved: Sequence[RunFacts], n_runs: int) -> str:
+    named = _named([f"{run.study} {run.setting}/seed{run.seed}" for run in moved])
+    return (
+        f"{len(moved):,} of {n_runs:,} Runs were moved to another place on the way, as to another machine, number of threads or "
+        "precision: their figures are not, to the bit, those of uninterrupted Runs (column earlier_places of runs.csv): "
+        f"{named}."
+    )
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f"; and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
+    return "; ".join(names[:MOST_NAMED]) + more
 
 
 def _versions_table(runs: Sequence[RunFacts]) -> Table:

@@ -1,8 +1,10 @@
+import json
 import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 import yaml
 
 from pydyn.report.page import write_report
+from pydyn.training.summary import write_summary
 
 Synthesise = Callable[..., Any]
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -152,6 +155,33 @@ def test_the_commit_stands_among_the_versions(
     monkeypatch.setattr("pydyn.report.sections.versions", lambda: {"commit": "0123abcd", "python": "3.11.9"})
     rows = read_tables(write(synthesise, "single comparison") / "index.html")["versions"][1:]
     assert rows == [["commit", "–", "0123abcd"], ["python", "3.11.9", "3.11.9"], ["torch", "2.11.0", "–"]]
+
+
+def test_runs_that_were_moved_are_counted_and_named(synthesise: Synthesise) -> None:
+    config, results, written = synthesise("comparison")
+    runs = list(written)
+    for run in runs[:7]:
+        moved = replace(written[run], earlier_places=["CPU A, threads: 1", "CPU B, threads: 2"])
+        write_summary(run.directory(results) / "summary.json", moved)
+    output = results / "report" / "index.html"
+    write_report(config, results, output, progress=lambda line: None)
+    *_, warning = re.findall('<p class="warning">(.*?)</p>', output.read_text(), re.DOTALL)
+    assert f"7 of {len(runs)} Runs were moved to another place on the way" in warning
+    assert f"dynamic {runs[0].id}" in warning and "; and 2 more" in warning
+    assert runs[7].id not in warning
+    table = pd.read_csv(results / "report" / "tables" / "runs.csv", keep_default_na=False)
+    assert sorted(table["earlier_places"]) == [""] * 5 + ["CPU A, threads: 1; CPU B, threads: 2"] * 7
+
+
+def test_summaries_from_before_places_were_recorded_are_of_runs_that_stayed(synthesise: Synthesise) -> None:
+    config, results, written = synthesise("comparison")
+    for run in written:
+        path = run.directory(results) / "summary.json"
+        values = json.loads(path.read_text())
+        del values["earlier_places"]
+        path.write_text(json.dumps(values))
+    write_report(config, results, results / "report" / "index.html", progress=lambda line: None)
+    assert "were moved" not in (results / "report" / "index.html").read_text()
 
 
 def test_the_same_results_give_the_same_files(synthesise: Synthesise) -> None:

@@ -264,6 +264,7 @@ def _facts_of(summary: FrugalSummary) -> RunFacts:
         code=summary.code,
         versions=summary.versions,
         finished=summary.finished,
+        earlier_places=summary.earlier_places,
         more={
             "balanced_accuracy_percent": balanced_accuracy(summary),
             "kg_co2": kg_co2(summary),

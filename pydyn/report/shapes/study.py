@@ -286,6 +286,7 @@ def _facts_of_population(summary: PopulationSummary) -> RunFacts:
         code=summary.code,
         versions=summary.versions,
         finished=summary.finished,
+        earlier_places=summary.earlier_places,
     )
 
 
