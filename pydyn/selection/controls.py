@@ -4,7 +4,7 @@ Sources: papers a and b of the study `dynamic`, section 5, table 4: training wit
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -23,7 +23,10 @@ from pydyn.selection.strategy import (
 class ConstantSubset(Strategy):
     """The same images every epoch."""
 
-    def __init__(self, indices: Indices) -> None:
+    _saved = ("indices",)
+
+    def __init__(self, parameters: Parameters, n_pool: int, generator: Generator, indices: Indices) -> None:
+        super().__init__(parameters, n_pool, generator)
         self._indices = indices
 
     def subset(self) -> Indices:
@@ -33,14 +36,6 @@ class ConstantSubset(Strategy):
     def update(self, outcome: Outcome) -> Resampling:
         """Nothing changes."""
         return Resampling()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The images."""
-        return {"indices": self._indices}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the images of a `state_dict`."""
-        self._indices = state["indices"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,7 @@ class Full(Parameters):
 
     def build(self, n_pool: int, generator: Generator, epochs: int) -> ConstantSubset:
         """Draws nothing."""
-        return ConstantSubset(np.arange(n_pool, dtype=np.int64))
+        return ConstantSubset(self, n_pool, generator, np.arange(n_pool, dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -88,4 +83,5 @@ class Fixed(Parameters):
 
     def build(self, n_pool: int, generator: Generator, epochs: int) -> ConstantSubset:
         """Draw the subset, uniformly without replacement."""
-        return ConstantSubset(np.sort(generator.permutation(n_pool)[: self.subset_size(n_pool)]))
+        indices = np.sort(generator.permutation(n_pool)[: self.subset_size(n_pool)])
+        return ConstantSubset(self, n_pool, generator, indices)

@@ -4,7 +4,7 @@ Sources: paper a (sections 3 and 4, figures 4 to 7, equations 1 to 3) and paper 
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,10 +93,11 @@ class DynamicTraining(Strategy):
     (nearest integer, halves to even) are replaced. There is no resampling after the first epoch, which has no accuracy before it.
     """
 
+    _saved = ("current", "best", "best_accuracy", "previous_accuracy", "epoch", "scores")
+
     def __init__(self, parameters: Dynamic, n_pool: int, generator: Generator) -> None:
+        super().__init__(parameters, n_pool, generator)
         self._parameters = parameters
-        self._n_pool = n_pool
-        self._generator = generator
         self._current = np.sort(generator.permutation(n_pool)[: parameters.subset_size(n_pool)])
         self._best = self._current
         self._best_accuracy = -np.inf
@@ -161,25 +162,3 @@ class DynamicTraining(Strategy):
         keys = np.log(known) + self._generator.gumbel(size=len(scores))
         keys[np.isnan(scores)] = np.inf
         return np.argsort(-keys, kind="stable")
-
-    def state_dict(self) -> dict[str, Any]:
-        """Both subsets, the accuracies heard, the epoch and the generator's state."""
-        return {
-            "current": self._current,
-            "best": self._best,
-            "best_accuracy": self._best_accuracy,
-            "previous_accuracy": self._previous_accuracy,
-            "epoch": self._epoch,
-            "scores": self._scores,
-            "generator": self._generator.bit_generator.state,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`: the same outcomes then give the same subsets."""
-        self._current = state["current"]
-        self._best = state["best"]
-        self._best_accuracy = state["best_accuracy"]
-        self._previous_accuracy = state["previous_accuracy"]
-        self._epoch = state["epoch"]
-        self._scores = state["scores"]
-        self._generator.bit_generator.state = state["generator"]

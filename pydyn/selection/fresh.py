@@ -5,7 +5,7 @@ without replacement: the epochs' subsets walk through a permutation of the pool,
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class Fresh(Parameters):
 
     def build(self, n_pool: int, generator: Generator, epochs: int) -> "FreshSubsets":
         """Draw the first permutation."""
-        return FreshSubsets(n_pool, self.subset_size(n_pool), generator)
+        return FreshSubsets(self, n_pool, generator)
 
 
 class FreshSubsets(Strategy):
@@ -53,10 +53,11 @@ class FreshSubsets(Strategy):
     in it yet. Each permutation is used up before the next begins: how often two images were trained never differs by more than 1.
     """
 
-    def __init__(self, n_pool: int, size: int, generator: Generator) -> None:
-        self._generator = generator
-        self._n_pool = n_pool
-        self._size = size
+    _saved = ("current", "left")
+
+    def __init__(self, parameters: Fresh, n_pool: int, generator: Generator) -> None:
+        super().__init__(parameters, n_pool, generator)
+        self._size = parameters.subset_size(n_pool)
         self._left = generator.permutation(n_pool)
         self._current = self._take()
 
@@ -78,13 +79,3 @@ class FreshSubsets(Strategy):
             self._left = order[~np.isin(order, new)]
             taken = np.concatenate([taken, new])
         return np.sort(taken)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The subset, what is left of the permutation and the generator's state."""
-        return {"current": self._current, "left": self._left, "generator": self._generator.bit_generator.state}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`."""
-        self._current = state["current"]
-        self._left = state["left"]
-        self._generator.bit_generator.state = state["generator"]

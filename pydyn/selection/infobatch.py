@@ -4,7 +4,7 @@ Source: Qin et al., InfoBatch: Lossless Training Speed Up by Unbiased Dynamic Da
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -61,9 +61,11 @@ class InfoBatchPruning(Strategy):
     last epochs all images are trained, with weight 1.
     """
 
+    _saved = ("losses", "current", "weights", "epoch")
+
     def __init__(self, parameters: InfoBatch, n_pool: int, generator: Generator, epochs: int) -> None:
+        super().__init__(parameters, n_pool, generator)
         self._parameters = parameters
-        self._generator = generator
         # Of the last epoch that may leave images out.
         self._last_pruned = epochs - round(parameters.anneal * epochs)
         self._epoch = 1
@@ -83,29 +85,10 @@ class InfoBatchPruning(Strategy):
         """Take in the losses, and leave out some of the images below their mean."""
         self._losses[self._current] = needed(outcome.losses, "losses", self._current)
         self._epoch += 1
-        n_pool = len(self._losses)
         easy = self._losses < self._losses.mean(dtype=np.float64)
         if self._epoch > self._last_pruned:
             easy[:] = False
-        kept = ~easy | (self._generator.random(n_pool) >= self._parameters.ratio)
+        kept = ~easy | (self._generator.random(self._n_pool) >= self._parameters.ratio)
         self._current = np.flatnonzero(kept).astype(np.int64)
         self._weights = np.where(easy[kept], 1 / (1 - self._parameters.ratio), 1).astype(np.float32)
         return Resampling()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The losses known, the subset with its weights, the epoch and the generator's state."""
-        return {
-            "losses": self._losses,
-            "current": self._current,
-            "weights": self._weights,
-            "epoch": self._epoch,
-            "generator": self._generator.bit_generator.state,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`."""
-        self._losses = state["losses"]
-        self._current = state["current"]
-        self._weights = state["weights"]
-        self._epoch = state["epoch"]
-        self._generator.bit_generator.state = state["generator"]

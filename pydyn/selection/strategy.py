@@ -1,11 +1,14 @@
 """What every selection strategy has in common."""
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pydyn.errors import RunError
 
 Indices = NDArray[np.int64]
 Scores = NDArray[np.float32]
@@ -70,6 +73,14 @@ class Strategy(ABC):
             strategy.update(Outcome(accuracy=evaluate()))
     """
 
+    _saved: ClassVar[tuple[str, ...]]
+    """What a state holds beside the generator: attributes, without the underscore before them."""
+
+    def __init__(self, parameters: Parameters, n_pool: int, generator: Generator) -> None:
+        self._label = parameters.label
+        self._n_pool = n_pool
+        self._generator = generator
+
     @abstractmethod
     def subset(self) -> Indices:
         """This epoch's images: distinct indices into the pool, int64, ascending. The order of training is the loop's."""
@@ -82,13 +93,29 @@ class Strategy(ABC):
     def update(self, outcome: Outcome) -> Resampling:
         """Hear the epoch's outcome and choose the next subset. Raises ValueError if it lacks scores that the strategy uses."""
 
-    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Everything that later draws depend on: arrays, numbers, strings and dictionaries of them."""
+        """Everything that later draws depend on, as it is now: arrays, numbers, strings and dictionaries of them."""
+        saved = {name: getattr(self, f"_{name}") for name in self._saved}
+        # Copied, here and below: strategies write into their arrays.
+        return copy.deepcopy({**self._identity(), **saved, "generator": self._generator.bit_generator.state})
 
-    @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`."""
+        """Go on from a `state_dict`: the same outcomes then give the same subsets.
+
+        Raises RunError for a state of another strategy, of one with other parameters or of another pool.
+        """
+        for name, mine in self._identity().items():
+            if state.get(name) != mine:
+                raise RunError(
+                    f"state of a strategy: {name} = {state.get(name)!r}, allowed is {mine!r}; load it where the strategy, its "
+                    "parameters and the pool are the same"
+                )
+        for name in self._saved:
+            setattr(self, f"_{name}", copy.deepcopy(state[name]))
+        self._generator.bit_generator.state = state["generator"]
+
+    def _identity(self) -> dict[str, Any]:
+        return {"strategy": self._label, "n_pool": self._n_pool}
 
 
 def needed(scores: Scores | None, name: str, subset: Indices) -> Scores:

@@ -1,6 +1,6 @@
 """Selection strategies in other people's training loops: a sampler for any DataLoader."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch.utils.data import Sampler
 
+from pydyn.errors import RunError
 from pydyn.seeding import numpy_generator, torch_generator
 from pydyn.selection.strategy import Outcome, Parameters, Resampling
 from pydyn.training.checkpoint import arrays_to_tensors, tensors_to_arrays
@@ -99,7 +100,14 @@ class DynamicSubsetSampler(Sampler[int]):
         return {"strategy": state, "epoch": self._epoch, "seed": self._seed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict` of a sampler with the same strategy and pool."""
+        """Go on from a `state_dict` of a sampler with the same strategy and pool. Raises RunError for anything else."""
+        needed = {"strategy", "epoch", "seed"}
+        if state.keys() != needed:
+            raise RunError(f"not a sampler's state: it has {_listed(state)}, needed are {_listed(needed)}")
         self._strategy.load_state_dict(tensors_to_arrays(state["strategy"]))
         self._epoch = state["epoch"]
         self._seed = state["seed"]
+
+
+def _listed(keys: Iterable[str]) -> str:
+    return ", ".join(map(repr, sorted(keys)))

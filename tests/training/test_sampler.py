@@ -1,5 +1,6 @@
 """The sampler in a plain DataLoader: what a loop sees is what the strategy says, and nothing else moves."""
 
+import re
 from io import BytesIO
 from itertools import zip_longest
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from pydyn.errors import RunError
 from pydyn.selection.controls import Fixed, Full
 from pydyn.selection.dynamic import Dynamic
 from pydyn.selection.fresh import Fresh
@@ -22,6 +24,7 @@ STRATEGIES = [
     InfoBatch(),
     Dynamic(alpha=0.3),
     Dynamic(alpha=0.3, replacements="ambiguous"),
+    Dynamic(alpha=0.3, scheme="best-set", delta=0.9, replacements="hard"),
 ]
 
 
@@ -29,17 +32,18 @@ def sampler_of(strategy, seed=0):
     return DynamicSubsetSampler(strategy, N_POOL, epochs=EPOCHS, seed=seed)
 
 
-def end_epoch(sampler, accuracy=0.5):
-    scores = np.array([position % 7 / 7 for position in sampler], np.float32)
+def end_epoch(sampler, accuracy=0.5, number=1):
+    """With other scores of an image after each epoch."""
+    scores = np.array([image * number % 7 / 7 for image in sampler], np.float32)
     return sampler.update(accuracy, losses=scores, margins=scores)
 
 
 def epochs_of(sampler, count=EPOCHS):
     """What `count` epochs train on, in order."""
     found = []
-    for _ in range(count):
+    for number in range(1, count + 1):
         found.append(list(sampler))
-        end_epoch(sampler)
+        end_epoch(sampler, number=number)
     return found
 
 
@@ -67,6 +71,49 @@ def test_a_restored_sampler_goes_on_as_the_other(strategy):
     restored = sampler_of(strategy, seed=9)
     restored.load_state_dict(torch.load(buffer, weights_only=True))
     assert epochs_of(restored, 3) == epochs_of(sampler, 3)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.label)
+def test_a_state_in_memory_is_of_when_it_was_taken(strategy):
+    sampler = sampler_of(strategy)
+    epochs_of(sampler, 2)
+    state = sampler.state_dict()
+    first = epochs_of(sampler, 4)
+    for _ in range(2):  # loaded, it is not used up
+        sampler.load_state_dict(state)
+        assert epochs_of(sampler, 4) == first
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.label)
+def test_two_samplers_of_one_state_do_not_disturb_each_other(strategy):
+    begun = sampler_of(strategy)
+    epochs_of(begun, 2)
+    state, alone = begun.state_dict(), epochs_of(begun, 4)
+    one, two = sampler_of(strategy, seed=8), sampler_of(strategy, seed=9)
+    one.load_state_dict(state)
+    two.load_state_dict(state)
+    for number, epoch in enumerate(alone, 1):
+        assert list(one) == list(two) == epoch
+        two.update(0.5, losses=np.ones(len(two)), margins=np.ones(len(two)))  # of which the other must not hear
+        assert list(one) == epoch
+        end_epoch(one, number=number)
+        two.load_state_dict(one.state_dict())
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.label)
+def test_a_state_of_another_strategy_or_pool_is_refused_and_changes_nothing(strategy):
+    sampler, untouched = sampler_of(strategy), sampler_of(strategy)
+    for other in STRATEGIES:
+        if other != strategy:
+            message = f"state of a strategy: strategy = {other.label!r}, allowed is {strategy.label!r}"
+            with pytest.raises(RunError, match=re.escape(message)):
+                sampler.load_state_dict(sampler_of(other, seed=9).state_dict())
+    larger = DynamicSubsetSampler(strategy, 100, epochs=EPOCHS, seed=9)
+    with pytest.raises(RunError, match="n_pool = 100, allowed is 60"):
+        sampler.load_state_dict(larger.state_dict())
+    with pytest.raises(RunError, match="not a sampler's state: it has 'epoch', 'model', needed are 'epoch', 'seed'"):
+        sampler.load_state_dict({"epoch": 3, "model": {}})
+    assert epochs_of(sampler) == epochs_of(untouched)
 
 
 def test_two_samplers_side_by_side_do_not_disturb_each_other_or_the_global_generators():
