@@ -230,7 +230,9 @@ def _read_run(run: Run, results: Path, data: DataFacts) -> Result:
     if summary.data != data.digest:
         raise RunError(f"Run {run.id} was trained on other images than {data.name}.h5 holds now; {what_to_do}")
     try:
-        times_trained = np.load(directory / "times_trained.npy", allow_pickle=False)
+        with (directory / "times_trained.npy").open("rb") as file:
+            # np.load takes archives too, and ends in errors of theirs.
+            times_trained = np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise RunError(f"Run {run.id} cannot be read: times_trained.npy ({error}); {what_to_do}") from None
     if times_trained.shape != (summary.n_pool,) or times_trained.sum() != summary.images_trained:

@@ -74,7 +74,7 @@ def read_history(path: Path, kind: type[Row]) -> list[Row]:
         if header != _columns(kind):
             raise ValueError(f"columns are {header}")
         return [_parse(row, kind) for row in rows]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise RunError(f"{path}: not a readable history ({error}); remove its folder and run again") from None
 
 

@@ -306,9 +306,11 @@ def test_spoilt_files_are_named(tmp_path: Path) -> None:
     assert isinstance(proposed, HeadRun)
     predictions = proposed.directory(tmp_path) / "predictions.csv"
     whole = predictions.read_text()
-    predictions.write_text(whole.replace("ellipse", "nothing", 1))
-    with pytest.raises(RunError, match=r"predictions\.csv: not readable as predictions"):
-        write_report(config, tmp_path, tmp_path / "report" / "index.html", progress=lambda line: None)
+    # The last is a line longer than Python's csv takes.
+    for spoilt in ("", whole.replace("ellipse", "nothing", 1), whole.removesuffix("\n") + "0" * 200_000):
+        predictions.write_text(spoilt)
+        with pytest.raises(RunError, match=r"predictions\.csv: not readable as predictions"):
+            write_report(config, tmp_path, tmp_path / "report" / "index.html", progress=lambda line: None)
     predictions.write_text(whole)
     (proposed.features.directory(tmp_path) / ADAPTED).write_bytes(b"")
     with pytest.raises(DataError, match=r"adapted\.safetensors cannot be read"):

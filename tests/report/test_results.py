@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pydyn.errors import DataError, RunError
@@ -96,6 +97,31 @@ def cut_last_line(directory: Path) -> None:
     write_text(path, path.read_text()[:-20])
 
 
+def lengthen_last_line(directory: Path) -> None:
+    path = directory / "history.csv"
+    write_text(path, path.read_text().removesuffix("\n") + "0" * 200_000)  # more than Python's csv takes
+
+
+def empty_times_trained(directory: Path) -> None:
+    (directory / "times_trained.npy").write_bytes(b"")
+
+
+def cut_times_trained(directory: Path) -> None:
+    path = directory / "times_trained.npy"
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def archive_times_trained(directory: Path) -> None:
+    path = directory / "times_trained.npy"
+    with path.open("wb") as file:
+        np.savez(file, times=np.zeros(120, np.int32))
+
+
+def half_archive_times_trained(directory: Path) -> None:
+    archive_times_trained(directory)
+    cut_times_trained(directory)
+
+
 def change_seed(directory: Path) -> None:
     change(directory, lambda values: values["run"].update(seed=99))
 
@@ -116,6 +142,11 @@ def change(directory: Path, edit: Callable[[dict[str, Any]], None]) -> None:
         (remove_summary, "is not complete"),
         (cut_history, "7 epochs instead of 8"),
         (cut_last_line, "cannot be read"),
+        (lengthen_last_line, "history.csv: not a readable history"),
+        (empty_times_trained, "cannot be read: times_trained.npy"),
+        (cut_times_trained, "cannot be read: times_trained.npy"),
+        (archive_times_trained, "cannot be read: times_trained.npy"),
+        (half_archive_times_trained, "cannot be read: times_trained.npy"),
         (change_seed, "holds another Run"),
         (change_data, "other images"),
     ],

@@ -202,7 +202,7 @@ def _read_predictions(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64
         names = [column[2:-1] for column in header[4:]]
         probabilities = np.array([[float(chance) for chance in row[4:]] for row in rows])
         labels = np.array([names.index(row[2]) for row in rows], dtype=np.int64)
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, ValueError, IndexError, csv.Error) as error:
         raise RunError(f"{path}: not readable as predictions ({error}); remove its folder and run again") from None
     return probabilities, labels
 
