@@ -60,17 +60,15 @@ def test_subsets_are_distinct_and_a_restored_state_goes_on_the_same(declared, n_
 
 
 @pytest.mark.parametrize("declared", ALL, ids=lambda declared: from_dict(declared).label)
-def test_no_draw_touches_a_global_generator(declared):
+def test_no_draw_touches_a_global_generator(declared, global_generators):
     random.seed(3)
     np.random.seed(3)  # noqa: NPY002 (the states that must not move)
     torch.manual_seed(3)
-    before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    before = global_generators()
     strategy, noise = from_dict(declared).build(20, np.random.default_rng(0), 6), np.random.default_rng(5)
     for _ in range(5):
         strategy.update(outcome_of(strategy, 0.5, noise))
-    assert random.getstate() == before[0]
-    assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
-    assert torch.equal(torch.get_rng_state(), before[2])
+    assert global_generators() == before
 
 
 @given(n_pool=st.integers(2, 50), size=st.integers(2, 50), epochs=st.integers(1, 30))

@@ -247,15 +247,13 @@ def test_results_come_in_the_order_of_the_settings(order, count):
 ALONE = train(MIXTURE, epochs=1)
 
 
-def test_a_seed_decides_and_no_global_generator_is_touched():
+def test_a_seed_decides_and_no_global_generator_is_touched(global_generators):
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002
     random.seed(1)
-    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    before = global_generators()
     results = train([redesigned(dropout=0.5), redesigned(dropout=0.5), redesigned(dropout=0.5, seed=1)], epochs=2)
-    assert torch.equal(before[0], torch.get_rng_state())
-    assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
-    assert before[2] == random.getstate()
+    assert global_generators() == before
     assert results[0].history == results[1].history
     assert results[0].history != results[2].history
 

@@ -88,15 +88,14 @@ def test_a_member_is_the_same_alone(images, chosen):
     assert torch.equal(alone.parameters[0], together.parameters[chosen])
 
 
-def test_members_differ_by_seed_alone_and_draw_from_no_global_generator(images):
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+def test_members_differ_by_seed_alone_and_draw_from_no_global_generator(images, global_generators):
+    before = global_generators()
     training = population(images, [Member(0), Member(1), Member(0, 1e-2)])
     assert torch.equal(training.parameters[0], training.parameters[2])
     assert not torch.equal(training.parameters[0], training.parameters[1])
     training.run_epoch()
     assert not torch.equal(training.parameters[0], training.parameters[2])
-    assert torch.equal(before[0], torch.get_rng_state())
-    np.testing.assert_array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+    assert global_generators() == before
 
 
 def test_learns_figures_and_keeps_the_best_weights(images):

@@ -116,9 +116,9 @@ def test_a_state_of_another_strategy_or_pool_is_refused_and_changes_nothing(stra
     assert epochs_of(sampler) == epochs_of(untouched)
 
 
-def test_two_samplers_side_by_side_do_not_disturb_each_other_or_the_global_generators():
+def test_two_samplers_side_by_side_do_not_disturb_each_other_or_the_global_generators(global_generators):
     alone = epochs_of(sampler_of(Dynamic(alpha=0.3), seed=1))
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    before = global_generators()
     one, two = sampler_of(Dynamic(alpha=0.3), seed=1), sampler_of(InfoBatch(), seed=2)
     found = []
     for _ in range(EPOCHS):
@@ -127,8 +127,7 @@ def test_two_samplers_side_by_side_do_not_disturb_each_other_or_the_global_gener
         end_epoch(two)
         end_epoch(one)
     assert found == alone
-    assert torch.equal(before[0], torch.get_rng_state())
-    assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+    assert global_generators() == before
 
 
 def test_scores_reach_the_images_they_are_of():

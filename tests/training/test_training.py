@@ -10,7 +10,6 @@ import sys
 import time
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -68,12 +67,11 @@ def test_another_seed_is_another_training(tmp_path, store, cpu, make_run):
     assert one != two
 
 
-def test_no_global_generator_is_touched(tmp_path, store, cpu, make_run):
+def test_no_global_generator_is_touched(tmp_path, store, cpu, make_run, global_generators):
     torch.manual_seed(1)
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    before = global_generators()
     execute([make_run(epochs=1)], tmp_path, store, cpu, silent)
-    assert torch.equal(before[0], torch.get_rng_state())
-    assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+    assert global_generators() == before
 
 
 @pytest.mark.parametrize("protocol", ["paper", "holdout"])
