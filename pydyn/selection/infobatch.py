@@ -1,8 +1,10 @@
 """Easy images are left out at random, and those that stay count for more.
 
-Source: Qin et al., InfoBatch: Lossless Training Speed Up by Unbiased Dynamic Data Pruning (ICLR 2024), sections 2.2 and 2.3.
+Source: Qin et al., InfoBatch: Lossless Training Speed Up by Unbiased Dynamic Data Pruning (ICLR 2024), sections 2.2 and 2.3, and
+the authors' code (github.com/NUS-HPC-AI-Lab/InfoBatch).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,7 +34,8 @@ class InfoBatch(Parameters):
     ratio: float = 0.5
     """r, in [0, 1): the chance of an image to be left out whose last loss is below the mean of all last losses."""
     anneal: float = 0.125
-    """1 - delta of the paper, in [0, 1]: the share of epochs, the last ones, that train on the full pool."""
+    """1 - delta of the paper, in [0, 1]: the share of epochs, the last ones, that train on the full pool. Rounded up, as in the
+    authors' code, which leaves images out up to epoch delta * epochs: of 30 epochs the last 4, of 4 the last one."""
 
     def __post_init__(self) -> None:
         check_share("anneal", self.anneal)
@@ -66,8 +69,8 @@ class InfoBatchPruning(Strategy):
     def __init__(self, parameters: InfoBatch, n_pool: int, generator: Generator, epochs: int) -> None:
         super().__init__(parameters, n_pool, generator)
         self._parameters = parameters
-        # Of the last epoch that may leave images out.
-        self._last_pruned = epochs - round(parameters.anneal * epochs)
+        # Of the last epoch that may leave images out. Without rounding, 0.07 of 100 would be more than 7.
+        self._last_pruned = epochs - math.ceil(round(parameters.anneal * epochs, 9))
         self._epoch = 1
         self._losses = np.full(n_pool, np.inf, dtype=np.float32)
         self._current: Indices = np.arange(n_pool, dtype=np.int64)

@@ -100,6 +100,31 @@ def test_infobatch_keeps_hard_images_drops_half_of_the_easy_ones_and_weighs_what
             assert (weights == 1).all()
 
 
+@pytest.mark.parametrize(
+    ("anneal", "epochs", "annealed"),
+    [
+        (0.125, 200, 25),
+        (0.125, 20, 3),
+        (0.125, 4, 1),
+        (0.125, 3, 1),
+        (0.07, 100, 7),  # whose product is above 7 by a rounding
+        (0.8, 10, 8),  # and 1 - 0.8 is below 0.2 by one
+        (0.0, 10, 0),
+        (1.0, 10, 10),
+    ],
+)
+def test_infobatch_prunes_as_long_as_its_authors_code(anneal, epochs, annealed):
+    strategy = InfoBatch(ratio=0.5, anneal=anneal).build(1000, np.random.default_rng(0), epochs)
+    pruned = []
+    for epoch in range(1, epochs + 1):
+        subset = strategy.subset()
+        if len(subset) < 1000:
+            pruned.append(epoch)
+        strategy.update(Outcome(0.5, np.where(subset < 600, 0.1, 1.0).astype(np.float32)))
+    # Never before a loss is known.
+    assert pruned == list(range(2, epochs - annealed + 1))
+
+
 def test_an_infobatch_score_is_the_loss_of_when_the_image_was_last_trained():
     strategy = InfoBatch(ratio=0.5, anneal=0.0).build(4, np.random.default_rng(0), 50)
     losses = np.array([0, 1, 1, 1], np.float32)
