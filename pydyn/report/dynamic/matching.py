@@ -33,6 +33,12 @@ def compared_papers(study: DynamicStudy) -> tuple[Paper, ...]:
     return ("b",) if study.model == "cnn_b" else PAPERS
 
 
+def grid_papers(study: DynamicStudy) -> tuple[Paper, ...]:
+    """Of the papers compared, those whose grid is of the study's scheme."""
+    assert study.grid is not None
+    return tuple(paper for paper in compared_papers(study) if published.GRID_SCHEMES[paper] == study.grid.scheme)
+
+
 def published_alpha(row: Replicates, data: DataFacts) -> tuple[int, Basis] | None:
     """The published subset size of a row: the same count out of as many training images, else the same share of the pool."""
     alpha = getattr(row.run.strategy, "alpha", None)
