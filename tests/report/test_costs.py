@@ -45,7 +45,10 @@ def test_of_the_dearer_run_only_what_fits_the_budget_counts(results: StudyResult
     ours = with_epochs(base.results[0], [0.3, 0.6, 0.5], [50, 100, 150], [1.0, 1.0, 1.0])
     theirs = with_epochs(full.results[0], [0.4, 0.5, 0.9], [100, 200, 300], [1.5, 1.5, 1.5])
     assert accuracies_within(theirs, images_so_far, 150).tolist() == [0.4]
-    assert accuracies_within(theirs, images_so_far, 200).tolist() == [0.4, 0.5]  # one that ends with the budget is within
+    assert accuracies_within(theirs, images_so_far, 200).tolist() == [
+        0.4,
+        0.5,
+    ]  # one that ends with the budget is within
     assert accuracies_within(theirs, seconds_so_far, 1.0).tolist() == []
     found = budget_frame([Replicates((theirs,)), Replicates((ours,))], ["full", "base"])
     row = found.iloc[0]

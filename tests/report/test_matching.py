@@ -87,6 +87,30 @@ def test_another_beta_has_no_published_row(synthesise: Synthesise) -> None:
     assert beside(read(synthesise, trials({**dynamic(), "beta": 0.6})), "a") == [None]
 
 
+def test_table_5_stands_beside_the_beta_of_the_others_and_the_nearest_row(synthesise: Synthesise) -> None:
+    rows = [
+        {"strategy": strategy}
+        for strategy in (
+            {"name": "full"},
+            dynamic(),
+            {**dynamic(), "beta": 0.1},
+            {**dynamic(), "beta": 0.0},
+            dynamic(trigger="signed"),
+            dynamic(scheme="best-set"),
+        )
+    ]
+    study = read(synthesise, {"dynamic": {"augmentation": {"trials": rows}}})
+    augmented = study.replicates("augmentation", "paper")
+    found = counterparts(study, augmented, "a", "table 5")
+    assert [match and match.figure.accuracy_percent for match in found] == [90.65, 89.03, None, None, None, 89.03]
+    short = {
+        "dynamic": {"augmentation": {"trials": [{"strategy": dynamic(trigger="signed"), "epochs": 3}]}, "epochs": 5}
+    }
+    study = read(synthesise, short)
+    (match,) = counterparts(study, study.replicates("augmentation", "paper"), "b", "table 5")
+    assert match is not None and match.figure.accuracy_percent == 90.13 and match.there == ("absolute trigger",)
+
+
 def page(synthesise: Synthesise, *parts: Any, **store: Any) -> tuple[str, Path]:
     config, results, _ = synthesise(*parts, **store)
     write_report(config, results, results / "report" / "index.html", progress=lambda line: None)
