@@ -1,6 +1,7 @@
 """Which published figure stands beside which measured row."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydyn.report.dynamic.names import row_names
 from pydyn.report.dynamic.planes import find_planes
 from pydyn.report.page import write_report
 from pydyn.report.results import StudyResults, read_study
+from pydyn.training.summary import write_summary
 
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 PAPER_SCALE: dict[str, Any] = {
@@ -215,3 +217,16 @@ def test_every_difference_from_the_published_setting_is_listed(synthesise: Synth
         "instead of 512; learning rate 0.01 instead of 0.001; the network cnn_b, a reading of a garbled table; batch "
         "normalisation, which the papers do not mention."
     ) in text
+
+
+@pytest.mark.parametrize("other", [{"precision": "bf16"}, {"threads": 7}, {"device": "another"}])
+def test_runs_of_several_machines_are_said_not_to_compare_in_time(
+    synthesise: Synthesise, other: dict[str, Any]
+) -> None:
+    config, results, written = synthesise("comparison")
+    for run, summary in list(written.items())[:3]:
+        write_summary(run.directory(results) / "summary.json", replace(summary, **other))
+    write_report(config, results, results / "report" / "index.html", progress=lambda line: None)
+    text = (results / "report" / "index.html").read_text()
+    assert "The Runs were not trained on one machine in one way (" in text and ": 3 Runs" in text
+    assert "Not all Runs were trained on one device in one precision with as many threads" in text

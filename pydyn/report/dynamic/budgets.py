@@ -41,12 +41,13 @@ _COLUMNS = (
     "interval_high",
     "verdict",
     "best_difference_points",
+    "without",
 )
 
 
 def budget_frame(rows: Sequence[Replicates], names: Sequence[str]) -> pd.DataFrame:
-    """For each dynamic strategy and each control: the difference of accuracy at equal images and at equal seconds, if an
-    epoch of both ended by then."""
+    """For each dynamic strategy and each control: the difference of accuracy at equal images and at equal seconds, or why
+    there is none."""
     records = []
     for row, name in zip(rows, names, strict=True):
         if not isinstance(row.run.strategy, Dynamic):
@@ -75,7 +76,11 @@ def _columns(pairs: Sequence[tuple[Result, Result]]) -> dict[str, Any]:
             (accuracies_within(ours, cost, budget), accuracies_within(theirs, cost, budget))
             for (ours, theirs), budget in zip(pairs, budgets, strict=True)
         ]
+        if name == "seconds" and any(ours.place != theirs.place for ours, theirs in pairs):
+            columns["seconds_without"] = "not on one machine"
+            continue
         if not all(len(accuracies) for pair in within for accuracies in pair):
+            columns[f"{name}_without"] = "no epoch by then"
             continue
         difference = estimate([100 * (ours[-1] - theirs[-1]) for ours, theirs in within])
         low, high = difference.interval or (None, None)
@@ -100,13 +105,13 @@ def accuracies_within(
 def budget_table(frame: pd.DataFrame, protocol: str) -> Table:
     """The differences, with a verdict each where chance flatters none."""
 
-    def shown(value: str, cell: Callable[[Any], Cell]) -> Callable[[Any], Cell]:
-        return lambda row: missing("no epoch by then") if pd.isna(getattr(row, value)) else cell(row)
+    def shown(cost: Cost, value: str, cell: Callable[[Any], Cell]) -> Callable[[Any], Cell]:
+        return lambda row: missing(getattr(row, f"{cost}_without")) if pd.isna(getattr(row, value)) else cell(row)
 
     def difference(cost: Cost) -> Callable[[Any], Cell]:
         value = f"{cost}_difference_points"
         return shown(
-            value, lambda row: Cell(number(getattr(row, value), 2, sign=True), getattr(row, f"{cost}_verdict"))
+            cost, value, lambda row: Cell(number(getattr(row, value), 2, sign=True), getattr(row, f"{cost}_verdict"))
         )
 
     def interval(cost: Cost) -> Callable[[Any], Cell]:
@@ -114,7 +119,7 @@ def budget_table(frame: pd.DataFrame, protocol: str) -> Table:
 
     def best(cost: Cost) -> Callable[[Any], Cell]:
         value = f"{cost}_best_difference_points"
-        return shown(value, lambda row: Cell(number(getattr(row, value), 2, sign=True)))
+        return shown(cost, value, lambda row: Cell(number(getattr(row, value), 2, sign=True)))
 
     columns = {
         "strategy": lambda row: label(row.strategy),

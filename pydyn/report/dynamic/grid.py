@@ -62,8 +62,8 @@ def _introduction(study: DynamicStudy, beside: bool, network: str) -> Paragraph:
         "training images as in the papers, else beside the one with the same share of its own pool: 25,000, 20,000 and "
         f"15,000 of 50,000 images are 50 %, 40 % and 30 %. The grid of this scheme is paper {paper}'s: {published.DATASET}, "
         f"γ = {published.GAMMA}, up to {published.EPOCHS} epochs, one Run a cell. {network} Published times "
-        f"are of one {published.DEVICE} and not comparable in seconds; what compares is the share of the full pool's time "
-        f"on the same machine. {shared}"
+        f"are of one {published.DEVICE} and not comparable in seconds; what compares is the share of the full pool's "
+        f"time. {shared}"
     )
 
 
