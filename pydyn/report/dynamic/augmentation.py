@@ -56,7 +56,7 @@ def blocks(results: StudyResults) -> list[Block]:
     found: list[Block] = [
         Paragraph(
             f"Training with augmented images (table 5 and figure 13 of the papers): {recipe}, mirrored or not, drawn "
-            "anew for each image and epoch. The papers name no recipe, no epochs, no β and no scheme; their figures stand "
+            "anew for each image and epoch. The papers name no recipe, no epochs (their seconds speak for some 80 to 100), no β and no scheme; their figures stand "
             f"beside the same count or share of images, those of Dynamic Training beside β = {published.BETA:g}, the one "
             f"that they compare otherwise. {network_note(results)}"
         )
