@@ -56,9 +56,9 @@ def blocks(results: StudyResults) -> list[Block]:
     found: list[Block] = [
         Paragraph(
             f"Training with augmented images (table 5 and figure 13 of the papers): {recipe}, mirrored or not, drawn "
-            "anew for each image and epoch. The papers name no recipe, no epochs (their seconds speak for some 80 to 100), no β and no scheme; their figures stand "
-            f"beside the same count or share of images, those of Dynamic Training beside β = {published.BETA:g}, the one "
-            f"that they compare otherwise. {network_note(results)}"
+            "anew for each image and epoch. The papers name no recipe, no epochs (their seconds speak for some 80 to 100), "
+            "no β and no scheme; their figures stand beside the same count or share of images, those of Dynamic Training "
+            f"beside β = {published.BETA:g}, the one that they compare otherwise. {network_note(results)}"
         )
     ]
     for protocol in dict.fromkeys(result.run.protocol for result in results.experiments["augmentation"]):
