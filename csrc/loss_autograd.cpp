@@ -71,9 +71,10 @@ struct AmbiguityCrossEntropy : public torch::autograd::Function<AmbiguityCrossEn
       result[0] = gradient;
       return result;
     }
-    // A 0-dimensional scale changes no dtype; one for each row or model must not either.
     at::Tensor scale = by_row ? upstream : upstream.div(divisor);
-    while (scale.dim() > 0 && scale.dim() < gradient.dim()) scale = scale.unsqueeze(-1);
+    // Also where it is one number: 0-dimensional, a GPU would round it to the gradient's precision before it
+    // multiplies.
+    while (scale.dim() < gradient.dim()) scale = scale.unsqueeze(-1);
     result[0] = gradient.mul(scale).to(gradient.scalar_type());
     return result;
   }

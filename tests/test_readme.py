@@ -4,13 +4,25 @@ from pathlib import Path
 import pytest
 import torch
 
+from pydyn.config.main import load
 from pydyn.ops import GreyImages
 
 README = Path(__file__).parents[1] / "README.md"
 
 
-def blocks(mark):
-    return [block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if mark in block]
+def blocks(mark, language="python"):
+    found = re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+    return [block for block in found if mark in block]
+
+
+def test_configurations_to_lay_over_config_yaml_are_allowed_and_flatter_nothing(tmp_path):
+    own, classifier = blocks("datasets:", "yaml")
+    for block in (own, classifier):
+        (tmp_path / "mine.yaml").write_text(block)
+        config = load(README.with_name("config.yaml"), tmp_path / "mine.yaml")
+        assert "mine" in config.datasets
+        if block == own:
+            assert config.dynamic.dataset == "mine" and config.dynamic.protocols == ["holdout"]
 
 
 def test_the_samplers_examples_run_as_they_stand_and_train_what_the_strategy_chose():

@@ -25,9 +25,11 @@ def backward_beside(device: torch.device) -> Iterator[None]:
         return
     own, other = torch.cuda.current_stream(device), _stream(device, next(_TURNS) % _N_STREAMS)
     other.wait_stream(own)
-    with torch.cuda.stream(other):
-        yield
-    own.wait_stream(other)
+    try:
+        with torch.cuda.stream(other):
+            yield
+    finally:  # else a capture would end with a complaint about this stream, not about what went wrong
+        own.wait_stream(other)
 
 
 def run_beside(device: torch.device, actions: Sequence[Callable[[], object]]) -> None:
@@ -45,6 +47,11 @@ def run_beside(device: torch.device, actions: Sequence[Callable[[], object]]) ->
             action()
     for stream in streams:
         own.wait_stream(stream)
+
+
+def for_captures() -> torch.cuda.Stream:
+    """The stream to capture graphs on, of the current device: one for all, since torch has few and deals them out in turn."""
+    return _stream(torch.device("cuda", torch.cuda.current_device()), _N_STREAMS)
 
 
 def _is_worth_it(device: torch.device) -> bool:

@@ -19,6 +19,8 @@ EPOCHS = 200
 BEST_SET_EPOCHS = 80
 GAMMA = 0.97
 BETA = 0.7
+# Of the grid: paper a says that its is of the scheme of its figure 4a, paper b has no scheme but this one.
+GRID_SCHEMES: dict[Paper, str] = {"a": "base", "b": "best-set"}
 DELTA = 0.01
 # Subset sizes of the grid, largest first as published.
 ALPHAS = (25_000, 20_000, 15_000)

@@ -78,6 +78,11 @@ class Result:
     times_trained: NDArray[np.int32]
     """How often each image of the pool was trained on."""
 
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """Device, precision and threads: seconds of Runs compare where these are the same."""
+        return self.summary.device, self.summary.precision, self.summary.threads
+
 
 @dataclass(frozen=True)
 class Replicates:

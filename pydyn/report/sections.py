@@ -118,8 +118,12 @@ def provenance_section(config: Config, data: Sequence[DataFacts], runs: Sequence
     if any(len(found) > 1 for found in codes.values()):
         text = "Not all Runs of a kind were trained by the same code: see the column code of runs.csv."
         blocks.append(Paragraph(text, warning=True))
-    if len({run.device for run in runs}) > 1:
-        blocks.append(Paragraph("Runs were trained on different devices: their seconds do not compare.", warning=True))
+    places: dict[tuple[str, str], set[tuple[str, str, int]]] = {}
+    for run in runs:
+        places.setdefault((run.study, run.kind), set()).add((run.device, run.precision, run.threads))
+    if any(len(found) > 1 for found in places.values()):
+        text = "Not all Runs of a kind were trained on one device in one precision with as many threads: their seconds do not compare."
+        blocks.append(Paragraph(text, warning=True))
     if moved := [run for run in runs if run.earlier_places]:
         blocks.append(Paragraph(_moved(moved, len(runs)), warning=True))
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from pydyn.data.batches import Augmentation, ResidentImages
 from pydyn.ops import AmbiguityTerms, ambiguity_cross_entropy
 from pydyn.ops.extension import EXTENSION
+from pydyn.ops.streams import for_captures
 
 # Steps before a capture: libraries choose their kernels and take their workspaces in the first ones.
 WARM_UP_STEPS = 3
@@ -44,7 +45,7 @@ class Recorder(Protocol):
 
 def capture(run: Callable[[], T]) -> tuple[T, Callable[[], None]]:
     """Record a function as a CUDA graph, after it was run a few times, with all that it changes."""
-    stream = torch.cuda.Stream()
+    stream = for_captures()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(WARM_UP_STEPS):

@@ -84,9 +84,10 @@ def test_a_row_of_nan_is_nan_and_no_other(n_classes, bad):
     assert loss[others].isfinite().all() and gradient[others].isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("n_classes", [10, 40])
-def test_a_population_is_its_members(n_classes):
-    logits = torch.randn(5, 700, n_classes, device="cuda")
+def test_a_population_is_its_members(n_classes, dtype):
+    logits = torch.randn(5, 700, n_classes, device="cuda").to(dtype)
     strengths = torch.tensor([0.0, 0.5, 1.0, 2.0, 4.0], device="cuda")
     pool = torch.randint(0, n_classes, (3000,), device="cuda")
     index = torch.randint(0, 3000, (5, 700), device="cuda")
@@ -104,11 +105,29 @@ def test_the_same_bits_every_time():
         assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
-def test_upstream_gradients_scale():
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("n_rows", [300, 424, 450])
+def test_a_mean_in_half_precision_is_divided_by_the_number_of_rows_itself(dtype, n_rows):
+    logits, target = make(n_rows, 10)
+    of_sum, of_mean = (run(ours, logits.to(dtype), target, reduction=how)[-1] for how in ("sum", "mean"))
+    scale = torch.tensor(1.0, device="cuda") / n_rows
+    assert torch.equal(of_mean, (of_sum.float() * scale).to(dtype))
+
+
+def test_a_scale_beyond_half_precision_is_taken_whole():
+    inputs = torch.zeros(8, 10, dtype=torch.float16, device="cuda", requires_grad=True)
+    target = torch.zeros(8, dtype=torch.int64, device="cuda")
+    loss = ambiguity_cross_entropy(inputs, target, reduction="sum")
+    (gradient,) = torch.autograd.grad(loss, inputs, torch.full_like(loss, 2.0**16))  # as a GradScaler begins
+    assert gradient.isfinite().all() and gradient[0, 0].item() == pytest.approx(-0.9 * 2**16, rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_upstream_gradients_scale(dtype):
     logits, target = make(300, 10)
-    inputs = logits.float().requires_grad_()
+    inputs = logits.to(dtype).requires_grad_()
     (3 * ambiguity_cross_entropy(inputs, target)).backward()
-    torch.testing.assert_close(inputs.grad, 3 * run(ours, logits.float(), target)[-1])
+    torch.testing.assert_close(inputs.grad, 3 * run(ours, logits.to(dtype), target)[-1])
 
 
 def test_gradcheck():

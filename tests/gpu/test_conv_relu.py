@@ -123,15 +123,38 @@ def test_images_without_gradient_go_through_patches(monkeypatch):
         assert (one - other).norm() < 1e-2 * other.norm()
 
 
-def test_what_memory_held_before_is_no_part_of_a_result():
-    layer = nn.Conv2d(8, 32, 3, 1, 1, device="cuda").to(memory_format=LAYOUT)
-    images = torch.randn(64, 8, 16, 16, device="cuda").to(memory_format=LAYOUT)
-    values = []
-    for left in (0.0, float("nan"), float("inf")):
-        for dtype in (torch.bfloat16, torch.float32):  # freed at once, for what comes next
-            torch.full((64, 32, 16, 16), left, dtype=dtype, device="cuda")
-        with torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
-            values.append(conv_relu(images, layer.weight, layer.bias, 1, 1))
+# Layers of cnn_a and cnn_b; three channels go through patches in half precision.
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(
+    ("channels", "filters", "size", "stride"),
+    [
+        (3, 32, 32, 1),
+        (3, 3, 32, 1),
+        (32, 32, 32, 1),
+        (64, 64, 16, 1),
+        (64, 128, 8, 2),
+        (128, 128, 4, 1),
+        (144, 144, 2, 1),
+    ],
+)
+def test_what_memory_held_before_is_no_part_of_a_result(dtype, channels, filters, size, stride):
+    layer = nn.Conv2d(channels, filters, 3, stride, 1, device="cuda", dtype=dtype).to(memory_format=LAYOUT)
+    # Many enough that every result is over 1 MiB: smaller ones have memory of their own.
+    images = torch.randn(1024, channels, size, size, device="cuda").to(dtype).to(memory_format=LAYOUT)
+    copies = convolution.Copies(layer.weight.detach(), layer.bias.detach())
+    values, places = [], []
+    with torch.no_grad():
+        conv_relu(images, layer.weight, layer.bias, stride, 1, copies=copies)  # cuDNN chooses, and takes its workspace
+        for left in (0.0, float("nan"), float("inf")):
+            torch.cuda.empty_cache()
+            poison = torch.full((2**28,), left, dtype=dtype, device="cuda")  # more than all that comes, and freed
+            first, last = poison.data_ptr(), poison.data_ptr() + poison.nbytes
+            del poison
+            value = conv_relu(images, layer.weight, layer.bias, stride, 1, copies=copies)
+            places.append(first <= value.data_ptr() < last)
+            values.append(value.clone())
+            del value
+    assert all(places)  # else nothing was tested
     assert torch.equal(values[0], values[1]) and torch.equal(values[0], values[2])
 
 

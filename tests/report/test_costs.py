@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pydyn.report.dynamic.budgets import best_within, budget_frame, images_so_far, seconds_so_far
+from pydyn.report.dynamic.budgets import accuracies_within, budget_frame, budget_table, images_so_far, seconds_so_far
 from pydyn.report.page import write_report
 from pydyn.report.results import Replicates, Result, StudyResults, read_study
 
@@ -44,17 +44,45 @@ def test_of_the_dearer_run_only_what_fits_the_budget_counts(results: StudyResult
     full, _, base, _ = results.replicates("comparison", "paper")
     ours = with_epochs(base.results[0], [0.3, 0.6, 0.5], [50, 100, 150], [1.0, 1.0, 1.0])
     theirs = with_epochs(full.results[0], [0.4, 0.5, 0.9], [100, 200, 300], [1.5, 1.5, 1.5])
-    assert best_within(theirs, images_so_far, 150) == 0.4
-    assert best_within(theirs, images_so_far, 200) == 0.5  # an epoch that ends with the budget is within it
-    assert best_within(theirs, seconds_so_far, 1.0) == 0.0
+    assert accuracies_within(theirs, images_so_far, 150).tolist() == [0.4]
+    assert accuracies_within(theirs, images_so_far, 200).tolist() == [
+        0.4,
+        0.5,
+    ]  # one that ends with the budget is within
+    assert accuracies_within(theirs, seconds_so_far, 1.0).tolist() == []
     found = budget_frame([Replicates((theirs,)), Replicates((ours,))], ["full", "base"])
     row = found.iloc[0]
     assert (row.strategy, row.against, row.pairs) == ("base", "full", 1)
-    # 150 images: best of ours 0.6, theirs 0.4. 3 seconds: ours 0.6, theirs 0.5.
+    # 150 images: the last of ours 0.5, of theirs 0.4; the best 0.6, 0.4. 3 seconds: 0.5 and 0.5; 0.6 and 0.5.
     assert (row.images_budget, row.seconds_budget) == (150, 3.0)
-    assert row.images_difference_points == pytest.approx(20)
-    assert row.seconds_difference_points == pytest.approx(10)
+    assert row.images_difference_points == pytest.approx(10)
+    assert row.images_best_difference_points == pytest.approx(20)
+    assert row.seconds_difference_points == pytest.approx(0)
+    assert row.seconds_best_difference_points == pytest.approx(10)
     assert row.images_verdict == "n = 1, no interval"
+
+
+def test_a_run_without_an_epoch_within_the_budget_is_not_compared(results: StudyResults) -> None:
+    full, _, base, _ = results.replicates("comparison", "paper")
+    pairs = []
+    for ours, theirs in zip(base.results, full.results, strict=True):
+        cheap = with_epochs(ours, [0.6, 0.7], [40, 80], [1.0, 1.0])
+        pairs.append((cheap, with_epochs(theirs, [0.4, 0.5], [100, 200], [1.0, 1.0])))
+    cheap, dear = (Replicates(tuple(results)) for results in zip(*pairs, strict=True))
+    found = budget_frame([dear, cheap], ["full", "base"])
+    assert found.images_budget.tolist() == [80]
+    assert found[["images_difference_points", "images_verdict", "images_best_difference_points"]].isna().all(axis=None)
+    assert found.seconds_difference_points.tolist() == pytest.approx([20])
+    slower = [replace(r, summary=replace(r.summary, precision="bf16")) for r in dear.results]
+    elsewhere = budget_frame([Replicates(tuple(slower)), cheap], ["full", "base"])
+    assert elsewhere[["seconds_difference_points", "seconds_verdict"]].isna().all(axis=None)
+    assert [cell.text for cell in budget_table(elsewhere, "paper").body[0][8:]] == [
+        "not on one machine",
+        "no interval",
+        "not on one machine",
+    ]
+    cells = budget_table(found, "paper").body[0]
+    assert [cells[4].text, cells[5].text, cells[6].text] == ["no epoch by then", "no interval", "no epoch by then"]
 
 
 def test_every_dynamic_strategy_against_every_control_at_equal_cost(
@@ -69,11 +97,12 @@ def test_every_dynamic_strategy_against_every_control_at_equal_cost(
         assert (found.pairs == 3).all()
         assert len(shown[f"dynamic-comparison-budgets-{protocol}"]) == 1 + len(found)
         half = found[found.against == "fixed half"]
-        # As many images an epoch: the budget is all of both, the difference that of the maxima.
+        # As many images an epoch: the budget is all of both, the differences those of the ends and of the maxima.
         rows = read_study(config, "dynamic", folder).replicates("comparison", protocol)
-        maxima = [[100 * r.summary.accuracy.best_validation for r in row.results] for row in rows]
-        expected = [np.mean(np.subtract(maxima[position], maxima[1])) for position in (2, 3)]
-        assert half.images_difference_points.tolist() == pytest.approx(expected)
+        for column, value in (("difference", "last_validation"), ("best_difference", "best_validation")):
+            of_rows = [[100 * getattr(r.summary.accuracy, value) for r in row.results] for row in rows]
+            expected = [np.mean(np.subtract(of_rows[position], of_rows[1])) for position in (2, 3)]
+            assert half[f"images_{column}_points"].tolist() == pytest.approx(expected)
 
 
 def test_times_trained_are_counted_over_images_and_seeds(synthesise: Synthesise, read_tables: ReadTables) -> None:

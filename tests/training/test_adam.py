@@ -7,10 +7,6 @@ from torch import nn
 from pydyn.training.adam import SLICE, SlicedAdam
 
 SHAPES = [(3,), (SLICE,), (SLICE + 5,), (64, 64, 3, 3), (128, 3, 3, 3)]
-DEVICES = [
-    "cpu",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")),
-]
 
 
 def parameters(device="cpu"):

@@ -9,12 +9,11 @@ from pydyn.report import published
 from pydyn.report.blocks import Block, Heading, Paragraph
 from pydyn.report.dynamic.curves import spread_drawing
 from pydyn.report.dynamic.differences import difference_frame, difference_table
-from pydyn.report.dynamic.matching import compared_papers, published_alpha
+from pydyn.report.dynamic.matching import Counterpart, compared_papers, counterparts
 from pydyn.report.dynamic.names import PROTOCOLS, mean_seconds, row_names
 from pydyn.report.dynamic.notes import INTERVALS, conditions, network_note
-from pydyn.report.published import PAPERS, Figure, Paper
+from pydyn.report.published import PAPERS, Paper
 from pydyn.report.results import (
-    DataFacts,
     Replicates,
     StudyResults,
     accuracy_percent,
@@ -35,8 +34,7 @@ from pydyn.report.tables import (
     time_share,
     with_interval,
 )
-from pydyn.selection.controls import Fixed, Full
-from pydyn.selection.dynamic import Dynamic
+from pydyn.selection.controls import Full
 
 RECIPES = {
     "crop-flip": "a random crop of the image with 4 black pixels around it",
@@ -58,8 +56,9 @@ def blocks(results: StudyResults) -> list[Block]:
     found: list[Block] = [
         Paragraph(
             f"Training with augmented images (table 5 and figure 13 of the papers): {recipe}, mirrored or not, drawn "
-            "anew for each image and epoch. The papers name no recipe, no epochs and no scheme; their figures stand "
-            f"beside the same count or share of images. {network_note(results)}"
+            "anew for each image and epoch. The papers name no recipe, no epochs (their seconds speak for some 80 to 100), "
+            "no β and no scheme; their figures stand beside the same count or share of images, those of Dynamic Training "
+            f"beside β = {published.BETA:g}, the one that they compare otherwise. {network_note(results)}"
         )
     ]
     for protocol in dict.fromkeys(result.run.protocol for result in results.experiments["augmentation"]):
@@ -72,24 +71,13 @@ def blocks(results: StudyResults) -> list[Block]:
     return found
 
 
-def _counterpart(paper: Paper, row: Replicates, data: DataFacts) -> Figure | None:
-    strategy, matched = row.run.strategy, published_alpha(row, data)
-    half = matched is not None and matched[0] == published.POOL // 2
-    if isinstance(strategy, Full):
-        return published.comparison(paper, 1.0, augmentation=True, dynamic=False)[0]
-    if isinstance(strategy, Fixed) and half:
-        return published.comparison(paper, 0.5, augmentation=True, dynamic=False)[0]
-    if isinstance(strategy, Dynamic) and half and strategy.replacements == "uniform":
-        return published.comparison(paper, 0.5, augmentation=True, dynamic=True)[0]
-    return None
-
-
 def _table(results: StudyResults, rows: list[Replicates], protocol: str) -> Table:
     assert results.config.dynamic is not None
     papers = compared_papers(results.config.dynamic)
     full = mean_seconds(next((row for row in rows if isinstance(row.run.strategy, Full)), None))
     records = []
-    for row, name in zip(rows, row_names(rows), strict=True):
+    beside = {paper: counterparts(results, rows, paper, "table 5") for paper in papers}
+    for position, (row, name) in enumerate(zip(rows, row_names(rows), strict=True)):
         record: dict[str, Any] = {
             "strategy": name,
             "setting": row.run.setting,
@@ -101,7 +89,7 @@ def _table(results: StudyResults, rows: list[Replicates], protocol: str) -> Tabl
         record |= spread("seconds_total", row.estimate(total_seconds))
         record["time_share_of_full"] = record["seconds_total_mean"] / full if full else None
         for paper in papers:
-            record |= _published_record(paper, _counterpart(paper, row, results.data))
+            record |= _published_record(paper, beside[paper][position])
         records.append(record)
     columns: dict[str, Callable[[Any], Cell]] = {
         "strategy, with augmentation": lambda row: label(row.strategy),
@@ -131,7 +119,8 @@ def _published_table() -> Table:
     for name, (part, dynamic) in rows.items():
         record: dict[str, Any] = {"strategy": name, "n": 0}
         for paper in PAPERS:
-            record |= _published_record(paper, published.comparison(paper, part, augmentation=True, dynamic=dynamic)[0])
+            (figure,) = published.comparison(paper, part, augmentation=True, dynamic=dynamic)
+            record |= _published_record(paper, Counterpart(figure, None, ()))
         records.append(record)
     columns: dict[str, Callable[[Any], Cell]] = {
         "strategy, with augmentation": lambda row: label(row.strategy),
@@ -148,10 +137,12 @@ def _published_table() -> Table:
     return listing("dynamic-augmentation", caption, pd.DataFrame(records), columns)
 
 
-def _published_record(paper: Paper, figure: Figure | None) -> dict[str, float | None]:
+def _published_record(paper: Paper, found: Counterpart | None) -> dict[str, Any]:
     (full,) = published.comparison(paper, 1.0, augmentation=True, dynamic=False)
+    figure = found.figure if found else None
     return {
         f"published_{paper}_accuracy_percent": figure.accuracy_percent if figure else None,
+        f"published_{paper}_there": ", ".join(found.there) if found else None,
         f"published_{paper}_seconds_gtx1070": figure.seconds if figure else None,
         f"published_{paper}_time_share_of_full": (
             figure.seconds / full.seconds if figure and figure.seconds and full.seconds else None
@@ -169,7 +160,9 @@ def _published_columns(paper: Paper) -> dict[str, Callable[[Any], Cell]]:
         return missing(NONE) if pd.isna(value) else Cell(shown(value), below)
 
     return {
-        f"paper {paper}": lambda row: cell(row, "accuracy_percent", lambda value: number(value, 2)),
+        f"paper {paper}": lambda row: cell(
+            row, "accuracy_percent", lambda value: number(value, 2), getattr(row, f"published_{paper}_there") or ""
+        ),
         f"paper\u00a0{paper},\u00a0s": lambda row: cell(
             row, "seconds_gtx1070", seconds, _of_full(getattr(row, f"published_{paper}_time_share_of_full"))
         ),

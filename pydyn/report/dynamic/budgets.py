@@ -11,7 +11,7 @@ from pydyn.report.dynamic.differences import CONTROLS, interval_cell
 from pydyn.report.dynamic.names import PROTOCOLS
 from pydyn.report.results import Replicates, Result
 from pydyn.report.statistics import estimate
-from pydyn.report.tables import Cell, Table, label, listing, number, seconds
+from pydyn.report.tables import Cell, Table, label, listing, missing, number, seconds
 from pydyn.selection.dynamic import Dynamic
 from pydyn.training.history import Epoch
 
@@ -34,8 +34,20 @@ COSTS: dict[Cost, Callable[[Sequence[Epoch]], NDArray[np.float64]]] = {
 }
 
 
+_COLUMNS = (
+    "budget",
+    "difference_points",
+    "interval_low",
+    "interval_high",
+    "verdict",
+    "best_difference_points",
+    "without",
+)
+
+
 def budget_frame(rows: Sequence[Replicates], names: Sequence[str]) -> pd.DataFrame:
-    """For each dynamic strategy and each control: the difference of accuracy at equal images and at equal seconds."""
+    """For each dynamic strategy and each control: the difference of accuracy at equal images and at equal seconds, or why
+    there is none."""
     records = []
     for row, name in zip(rows, names, strict=True):
         if not isinstance(row.run.strategy, Dynamic):
@@ -46,7 +58,8 @@ def budget_frame(rows: Sequence[Replicates], names: Sequence[str]) -> pd.DataFra
             pairs = _pairs(row, control)
             if pairs:
                 records.append({"strategy": name, "against": against, "pairs": len(pairs)} | _columns(pairs))
-    return pd.DataFrame(records)
+    every = [f"{cost}_{column}" for cost in COSTS for column in _COLUMNS]
+    return pd.DataFrame(records, columns=["strategy", "against", "pairs", *every]) if records else pd.DataFrame()
 
 
 def _pairs(row: Replicates, control: Replicates) -> list[tuple[Result, Result]]:
@@ -58,40 +71,55 @@ def _columns(pairs: Sequence[tuple[Result, Result]]) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for name, cost in COSTS.items():
         budgets = [min(cost(result.history)[-1] for result in pair) for pair in pairs]
-        difference = estimate(
-            [
-                100 * (best_within(ours, cost, budget) - best_within(theirs, cost, budget))
-                for (ours, theirs), budget in zip(pairs, budgets, strict=True)
-            ]
-        )
+        columns[f"{name}_budget"] = float(np.mean(budgets))
+        within = [
+            (accuracies_within(ours, cost, budget), accuracies_within(theirs, cost, budget))
+            for (ours, theirs), budget in zip(pairs, budgets, strict=True)
+        ]
+        if name == "seconds" and any(ours.place != theirs.place for ours, theirs in pairs):
+            columns["seconds_without"] = "not on one machine"
+            continue
+        if not all(len(accuracies) for pair in within for accuracies in pair):
+            columns[f"{name}_without"] = "no epoch by then"
+            continue
+        difference = estimate([100 * (ours[-1] - theirs[-1]) for ours, theirs in within])
         low, high = difference.interval or (None, None)
         columns |= {
-            f"{name}_budget": float(np.mean(budgets)),
             f"{name}_difference_points": difference.mean,
             f"{name}_interval_low": low,
             f"{name}_interval_high": high,
             f"{name}_verdict": difference.verdict,
+            f"{name}_best_difference_points": float(np.mean([100 * (max(a) - max(b)) for a, b in within])),
         }
     return columns
 
 
-def best_within(result: Result, cost: Callable[[Sequence[Epoch]], NDArray[np.float64]], budget: float) -> float:
-    """Best validation accuracy, in 0..1, of the epochs that ended within a budget; 0 if none did."""
-    within = cost(result.history) <= budget
+def accuracies_within(
+    result: Result, cost: Callable[[Sequence[Epoch]], NDArray[np.float64]], budget: float
+) -> NDArray[np.float64]:
+    """Validation accuracies, in 0..1, of the epochs that ended within a budget."""
     accuracies = np.array([epoch.validation_accuracy for epoch in result.history])
-    return float(accuracies[within].max(initial=0.0))
+    return accuracies[cost(result.history) <= budget]
 
 
 def budget_table(frame: pd.DataFrame, protocol: str) -> Table:
-    """The differences, with a verdict each."""
+    """The differences, with a verdict each where chance flatters none."""
+
+    def shown(cost: Cost, value: str, cell: Callable[[Any], Cell]) -> Callable[[Any], Cell]:
+        return lambda row: missing(getattr(row, f"{cost}_without")) if pd.isna(getattr(row, value)) else cell(row)
 
     def difference(cost: Cost) -> Callable[[Any], Cell]:
-        return lambda row: Cell(
-            number(getattr(row, f"{cost}_difference_points"), 2, sign=True), getattr(row, f"{cost}_verdict")
+        value = f"{cost}_difference_points"
+        return shown(
+            cost, value, lambda row: Cell(number(getattr(row, value), 2, sign=True), getattr(row, f"{cost}_verdict"))
         )
 
     def interval(cost: Cost) -> Callable[[Any], Cell]:
         return lambda row: interval_cell(getattr(row, f"{cost}_interval_low"), getattr(row, f"{cost}_interval_high"))
+
+    def best(cost: Cost) -> Callable[[Any], Cell]:
+        value = f"{cost}_best_difference_points"
+        return shown(cost, value, lambda row: Cell(number(getattr(row, value), 2, sign=True)))
 
     columns = {
         "strategy": lambda row: label(row.strategy),
@@ -100,16 +128,19 @@ def budget_table(frame: pd.DataFrame, protocol: str) -> Table:
         "images": lambda row: Cell(number(row.images_budget)),
         "points at equal images": difference("images"),
         "95 % interval": interval("images"),
+        "best so far": best("images"),
         "seconds": lambda row: Cell(seconds(row.seconds_budget)),
         "points at equal seconds": difference("seconds"),
         "its 95 % interval": interval("seconds"),
+        "its best so far": best("seconds"),
     }
     caption = (
-        f"At equal cost, {PROTOCOLS[protocol]}: differences in points of the best validation accuracy so far, paired by "
-        "seed, where the cheaper of the two Runs ends: after as many images trained (repeats counted), and after as many "
-        "seconds of training, evaluation and selection. Of the dearer Run only the epochs count that ended by then. "
-        "It is the accuracy that steers, not the one reported; seconds are wall time of a machine that may be shared. The "
-        "best of more epochs is higher by chance: at equal images a strategy with half as many an epoch has twice as many "
-        "epochs, which flatters it."
+        f"At equal cost, {PROTOCOLS[protocol]}: differences of validation accuracy in points, paired by seed, where the "
+        "cheaper of the two Runs ends: after as many images trained (repeats counted), and after as many seconds of "
+        "training, evaluation and selection. Of each Run the last epoch counts that ended by then. It is the accuracy "
+        "that steers, not the one reported; seconds are wall time of a machine that may be shared. Best so far: the same "
+        "of the best epoch by then, without a verdict: the best of more epochs is higher by chance, and at equal images a "
+        "strategy with half as many an epoch has twice as many epochs. A Run that is cut short is not one planned to end "
+        "there: InfoBatch, for one, ends with epochs on the full pool."
     )
     return listing(f"dynamic-comparison-budgets-{protocol}", caption, frame, columns)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pydyn.report.dynamic.names import PROTOCOLS
 from pydyn.report.results import Replicates, accuracy_percent, total_seconds
-from pydyn.report.statistics import Estimate, paired_difference
+from pydyn.report.statistics import LEVEL, Estimate, paired_difference
 from pydyn.report.tables import Cell, Table, capitalised, label, listing, missing, number, share, time_share
 from pydyn.selection.controls import Fixed, Full
 from pydyn.selection.dynamic import Dynamic
@@ -101,15 +101,32 @@ def interval_cell(low: float | None, high: float | None) -> Cell:
 def sentences(rows: Sequence[Replicates], names: Sequence[str]) -> Iterator[str]:
     """Every dynamic strategy against its controls (the full pool, fixed subsets, fresh ones, InfoBatch) and the plainest."""
     for row, name in zip(rows, names, strict=True):
-        if isinstance(row.run.strategy, Dynamic):
-            references = [
-                (reference, against)
-                for reference, against in zip(rows, names, strict=True)
-                if isinstance(reference.run.strategy, CONTROLS) or _is_variant(row, reference)
-            ]
-            parts = [_against(row, reference, against) for reference, against in references]
-            if parts := [part for part in parts if part]:
-                yield f"{capitalised(name)}, {'; '.join(parts)}.{_unmoved(row)}"
+        found = [
+            (difference, _cost(row, reference), against)
+            for reference, against in zip(rows, names, strict=True)
+            if _is_told(row, reference) and (difference := paired(row, reference))
+        ]
+        if parts := [f"against {against}: {in_words(difference)}, {cost}" for difference, cost, against in found]:
+            yield f"{capitalised(name)}, {'; '.join(parts)}.{_unmoved(row)}"
+
+
+def chance(rows: Sequence[Replicates]) -> str | None:
+    """What the number of the differences in the sentences makes of those that hold; None if there are not two."""
+    told = [paired(row, reference) for row in rows for reference in rows if _is_told(row, reference)]
+    verdicts = [difference.verdict for difference in told if difference and difference.interval]
+    if len(verdicts) < 2:
+        return None
+    by_chance = len(verdicts) * (1 - LEVEL)
+    return (
+        f"Of these {len(verdicts)} differences {verdicts.count('holds')} hold, each by an interval of its own: of as many "
+        f"between strategies that do not differ, {number(by_chance, 1)} would on average."
+    )
+
+
+def _is_told(row: Replicates, reference: Replicates) -> bool:
+    """Whether the sentences set a row against another."""
+    dynamic = isinstance(row.run.strategy, Dynamic)
+    return dynamic and (isinstance(reference.run.strategy, CONTROLS) or _is_variant(row, reference))
 
 
 def _unmoved(row: Replicates) -> str:
@@ -118,15 +135,11 @@ def _unmoved(row: Replicates) -> str:
     return " Its subset never changed while it trained." if unmoved else ""
 
 
-def _against(row: Replicates, reference: Replicates, name: str) -> str | None:
-    difference = paired(row, reference)
-    if difference is None:
-        return None
+def _cost(row: Replicates, reference: Replicates) -> str:
     images, seconds = (
         row.estimate(value).mean / reference.estimate(value).mean for value in (images_trained, total_seconds)
     )
-    cost = f"with {share(images)} of the images, {time_share(seconds)} of the time"
-    return f"against {name}: {in_words(difference)}, {cost}"
+    return f"with {share(images)} of the images, {time_share(seconds)} of the time"
 
 
 def in_words(difference: Estimate) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pydyn.report.dynamic.differences import NO_CLAIM, in_words, paired, sentences
+from pydyn.report.dynamic.differences import NO_CLAIM, chance, in_words, paired, sentences
 from pydyn.report.dynamic.names import PROTOCOLS, row_names
 from pydyn.report.results import Replicates, StudyResults, accuracy_percent, reported_images
 from pydyn.report.tables import capitalised, number, share, with_interval
@@ -47,6 +47,7 @@ def _ranking(rows: list[Replicates], protocol: str) -> Iterator[str]:
     basis = f"mean of {measured.n} Runs, {n_images:,} test images" if measured.n > 1 else NO_CLAIM
     if measured.half_width is not None:
         basis = f"mean and 95 % interval over the seeds of {measured.n} Runs, {n_images:,} test images"
+    basis += _OPTIMISM[protocol]
     if others:
         yield (
             f"Highest accuracy under {PROTOCOLS[protocol]}: {names[best]}, {value} % ({basis}). "
@@ -55,6 +56,11 @@ def _ranking(rows: list[Replicates], protocol: str) -> Iterator[str]:
     else:
         yield f"Accuracy under {PROTOCOLS[protocol]}: {names[best]}, {value} % ({basis})."
     yield from sentences(rows, names)
+    if told := chance(rows):
+        yield told
+
+
+_OPTIMISM = {"holdout": "", "paper": "; the maximum over the epochs, on the images that steer: optimistic"}
 
 
 def _ahead(best: Replicates, second: Replicates, name: str) -> str:
@@ -64,8 +70,8 @@ def _ahead(best: Replicates, second: Replicates, name: str) -> str:
         return f"Not compared with the runner-up, {name}: they share no seed."
     if difference.verdict != "holds":
         return f"It is not shown to differ from the runner-up, {name}: {in_words(difference)}."
-    chance = "It was picked as the highest of several, and such a one tends to lie above its own mean by chance."
-    return f"Against the runner-up, {name}: {in_words(difference)}. {chance}"
+    picked = "It was picked as the highest of several, and such a one tends to lie above its own mean by chance."
+    return f"Against the runner-up, {name}: {in_words(difference)}. {picked}"
 
 
 def _spread(rows: list[Replicates]) -> str:
@@ -106,6 +112,6 @@ def _grid_finding(cells: list[Replicates], protocol: str) -> str:
     interval = f" (n = {measured.n})" if measured.n > 1 else f"; {NO_CLAIM}"
     value = with_interval(measured.mean, measured.half_width, 1)
     return (
-        f"Highest of {len(cells)} cells under {PROTOCOLS[protocol]}: {where} with {value} %{interval}. The highest of "
-        "many tends to lie above its own mean by chance."
+        f"Highest of {len(cells)} cells under {PROTOCOLS[protocol]}: {where} with {value} %{interval}"
+        f"{_OPTIMISM[protocol]}. The highest of many tends to lie above its own mean by chance."
     )

@@ -6,9 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from pydyn.config.studies import DynamicStudy
 from pydyn.report import published
 from pydyn.report.blocks import Block, Heading, Paragraph
+from pydyn.report.dynamic import not_run
 from pydyn.report.dynamic.grid_maps import accuracy_map, time_map
+from pydyn.report.dynamic.matching import compared_papers, grid_papers
 from pydyn.report.dynamic.names import mean_seconds
 from pydyn.report.dynamic.notes import INTERVALS, conditions, match_note, network_note, sampling_points
 from pydyn.report.dynamic.planes import GridRow, Plane, find_planes, published_figure, time_share_of
@@ -32,32 +35,35 @@ from pydyn.report.tables import (
 def blocks(results: StudyResults) -> list[Block]:
     """Tables and heat maps of the grid."""
     planes = find_planes(results)
+    study = results.config.dynamic
+    assert study is not None
     beside = any(plane.papers for plane in planes)
-    found: list[Block] = [_introduction(results, beside)]
+    found: list[Block] = [_introduction(study, beside, network_note(results))]
     for plane in planes:
         frame = _frame(plane)
         found += [Heading(capitalised(plane.title)), _accuracy_table(plane, frame), _time_table(plane, frame)]
     maps = [accuracy_map(planes, results.data), time_map(planes)]
-    return [*found, Heading("Measured beside published" if beside else "As heat maps"), *maps]
+    found += [Heading("Measured beside published" if beside else "As heat maps"), *maps]
+    others = [paper for paper in compared_papers(study) if paper not in grid_papers(study)]
+    for paper in others:
+        found += [Heading(f"Not run: the grid of paper {paper}"), not_run.grid_table([paper])]
+    return found
 
 
-def _introduction(results: StudyResults, beside: bool) -> Paragraph:
-    study = results.config.dynamic
-    assert study is not None and study.grid is not None
+def _introduction(study: DynamicStudy, beside: bool, network: str) -> Paragraph:
+    assert study.grid is not None
     shared = "Measured seconds are wall time: a machine shared with other work makes them longer."
     scheme = f"Dynamic Training (scheme {study.grid.scheme}) for every subset size α and share of replacement β."
     if not beside:
-        reason = (
-            "" if study.grid.scheme == "base" else " The papers' grid is of scheme base: no published figures here."
-        )
-        return Paragraph(f"{scheme}{reason} {network_note(results)} {shared}")
+        return Paragraph(f"{scheme} {network} {shared}")
+    (paper,) = grid_papers(study)
     return Paragraph(
         f"{scheme} A published cell stands beside the measured one with the same count of images, if there are as many "
         "training images as in the papers, else beside the one with the same share of its own pool: 25,000, 20,000 and "
-        f"15,000 of 50,000 images are 50 %, 40 % and 30 %. The papers' grid is {published.DATASET}, scheme base, "
-        f"γ = {published.GAMMA}, up to {published.EPOCHS} epochs, one Run a cell. {network_note(results)} Published times "
-        f"are of one {published.DEVICE} and not comparable in seconds; what compares is the share of the full pool's time "
-        f"on the same machine. {shared}"
+        f"15,000 of 50,000 images are 50 %, 40 % and 30 %. The grid of this scheme is paper {paper}'s: {published.DATASET}, "
+        f"γ = {published.GAMMA}, up to {published.EPOCHS} epochs, one Run a cell. {network} Published times "
+        f"are of one {published.DEVICE} and not comparable in seconds; what compares is the share of the full pool's "
+        f"time. {shared}"
     )
 
 

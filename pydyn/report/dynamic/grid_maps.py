@@ -48,7 +48,7 @@ def time_map(planes: Sequence[Plane]) -> Drawing:
         value = partial(_published_time, paper, relative)
         panels.append(_published(title, paper, planes, value, text))
     caption = (
-        "Time of a Run in percent of the full pool's on the same machine. All panels share one colour scale."
+        "Time of a Run in percent of the full pool's. All panels share one colour scale."
         if relative
         else "Seconds of a Run. Measured and published panels have colour scales of their own: the machines differ."
     )

@@ -36,7 +36,7 @@ def strategy_name(row: Replicates) -> str:
     if isinstance(strategy, Dynamic):
         decay = f", γ\u00a0{strategy.gamma:g}" if strategy.gamma != 1 else ""
         threshold = f", δ\u00a0{strategy.delta:g}" if strategy.delta != Dynamic.delta else ""
-        guided = f", {strategy.replacements} first" if strategy.replacements != "uniform" else ""
+        guided = f", unseen and {strategy.replacements} first" if strategy.replacements != "uniform" else ""
         trigger = f", {strategy.trigger} trigger" if strategy.trigger != Dynamic.trigger else ""
         return f"dynamic {size} ({strategy.scheme}, β\u00a0{strategy.beta:g}{decay}{threshold}{guided}{trigger})"
     return strategy.label

@@ -1,5 +1,6 @@
 """What the figures of the study `dynamic` are conditional on, and how its setting differs from the published one."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from pydyn.report import published
@@ -55,7 +56,7 @@ def network_note(results: StudyResults) -> str:
 
 
 def caveats(results: StudyResults) -> Iterator[str]:
-    """What keeps measured figures from being reproductions of the published ones."""
+    """What keeps measured figures from being reproductions of the published ones, and their times from being compared."""
     if differences := list(_differences(results)):
         study = results.config.dynamic
         assert study is not None
@@ -63,6 +64,16 @@ def caveats(results: StudyResults) -> Iterator[str]:
         yield (
             f"The setting differs from the published one: {'; '.join(differences)}. Measured figures do not reproduce "
             f"the published ones and must not be read as such{beside}."
+        )
+    places = Counter(result.place for result in results.results)
+    if len(places) > 1:
+        listed = "; ".join(
+            f"{device}, {precision}, {threads} thread{'' if threads == 1 else 's'}: {count} Runs"
+            for (device, precision, threads), count in places.items()
+        )
+        yield (
+            f"The Runs were not trained on one machine in one way ({listed}): their seconds, and shares of the full pool's "
+            "time, say as much of machines as of strategies."
         )
 
 

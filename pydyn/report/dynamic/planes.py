@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydyn.report import published
-from pydyn.report.dynamic.matching import Basis, compared_papers, published_alpha
+from pydyn.report.dynamic.matching import Basis, grid_papers, published_alpha
 from pydyn.report.dynamic.names import PROTOCOLS, full_pool
 from pydyn.report.published import Figure, Paper
 from pydyn.report.results import DataFacts, Replicates, StudyResults
@@ -79,8 +79,8 @@ def find_planes(results: StudyResults) -> list[Plane]:
     """The measured grid, in the order of the configuration."""
     study = results.config.dynamic
     assert study is not None and study.grid is not None
-    # The published grid is of the scheme base and one gamma; where that gamma was measured, it stands beside no other.
-    papers = compared_papers(study) if study.grid.scheme == "base" else ()
+    # The published grids are of one gamma; where that was measured, they stand beside no other.
+    papers = grid_papers(study)
     betas = {*study.grid.beta, *(beta for paper in papers for _, beta in published.grid(paper))}
     planes = []
     for protocol in study.protocols:

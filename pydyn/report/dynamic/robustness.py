@@ -46,7 +46,7 @@ def _table(results: StudyResults, protocol: str) -> Table:
     assert results.config.dynamic is not None
     # Only paper a published replicates.
     compared = "a" in compared_papers(results.config.dynamic)
-    beside = counterparts(results, rows, "a", replicated=True) if compared else [None] * len(rows)
+    beside = counterparts(results, rows, "a", "figure 12") if compared else [None] * len(rows)
     records = []
     for row, name, found in zip(rows, row_names(rows), beside, strict=True):
         maxima = [100 * result.summary.accuracy.best_validation for result in row.results]
