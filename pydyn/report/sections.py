@@ -122,7 +122,7 @@ def provenance_section(config: Config, data: Sequence[DataFacts], runs: Sequence
     for run in runs:
         places.setdefault((run.study, run.kind), set()).add((run.device, run.precision, run.threads))
     if any(len(found) > 1 for found in places.values()):
-        text = "Not all Runs of a kind were trained on one device in one precision with as many threads: their seconds do not compare."
+        text = "Not all Runs of a kind had one device, one precision and as many threads: their seconds do not compare."
         blocks.append(Paragraph(text, warning=True))
     if moved := [run for run in runs if run.earlier_places]:
         blocks.append(Paragraph(_moved(moved, len(runs)), warning=True))
