@@ -121,8 +121,8 @@ def provenance_section(config: Config, data: Sequence[DataFacts], runs: Sequence
     places: dict[tuple[str, str], set[tuple[str, str, int]]] = {}
     for run in runs:
         places.setdefault((run.study, run.kind), set()).add((run.device, run.precision, run.threads))
-    if any(len(found) > 1 for found in places.values()):
-        text = "Not all Runs of a kind had one device, one precision and as many threads: their seconds do not compare."
+    if len({run.device for run in runs}) > 1 or any(len(found) > 1 for found in places.values()):
+        text = "Runs differ in their device, or within a kind in precision or threads: their seconds do not compare."
         blocks.append(Paragraph(text, warning=True))
     if moved := [run for run in runs if run.earlier_places]:
         blocks.append(Paragraph(_moved(moved, len(runs)), warning=True))

@@ -229,4 +229,4 @@ def test_runs_of_several_machines_are_said_not_to_compare_in_time(
     write_report(config, results, results / "report" / "index.html", progress=lambda line: None)
     text = (results / "report" / "index.html").read_text()
     assert "The Runs were not trained on one machine in one way (" in text and ": 2 Runs" in text
-    assert "Not all Runs of a kind had one device, one precision and as many threads" in text
+    assert "Runs differ in their device, or within a kind in precision or threads" in text
