@@ -152,6 +152,19 @@ def test_data_sets_that_no_study_uses_need_not_be_there(raw):
     assert list(make_plan(raw).pools) == ["tiny"]
 
 
+def test_values_that_give_two_runs_one_id_are_refused_by_key(raw):
+    raw["dynamic"]["grid"]["beta"] = [0.3333333, 0.33333334]
+    message = refusal(raw)
+    assert message.startswith("beta = 0.3333333 of dynamic.grid and 0.33333334 of dynamic.grid give two Runs one id, ")
+    assert "tiny/paper/cnn_a/dynamic-base-a0.3-b0.333333-g0.97-e2/seed0" in message
+
+
+def test_so_they_are_between_two_experiments(raw):
+    nearly = {"name": "dynamic", "alpha": 0.3, "beta": 0.2000000001, "gamma": 0.97}
+    raw["dynamic"]["comparison"]["trials"].append({"strategy": nearly})
+    assert "beta = 0.2 of dynamic.grid and 0.2000000001 of dynamic.comparison" in refusal(raw)
+
+
 @pytest.mark.parametrize("content", ["[1, 2]", "a: [", "text", ""])
 def test_files_that_are_no_mapping_are_refused_by_name(tmp_path, content):
     file = tmp_path / "broken.yaml"

@@ -70,3 +70,9 @@ def test_parts_may_be_left_out():
 def test_mistakes_are_named(changes, message):
     with pytest.raises(ConfigError, match=message):
         parse(configuration(**changes))
+
+
+def test_rates_that_ids_do_not_tell_apart_are_refused():
+    config = parse(configuration(grid={"learning_rates": [0.002, 0.00200000001]}))
+    with pytest.raises(ConfigError, match=r"learning_rate = 0.002 of architectures.grid and 0.00200000001 of"):
+        registry.runs(config, "architectures")
