@@ -7,7 +7,8 @@ from typing import Any
 from pydyn.config.main import Config
 from pydyn.errors import ConfigError
 from pydyn.studies import architectures, dynamic, frugal, shapes
-from pydyn.studies.chunks import Chunk, pool_size
+from pydyn.studies.chunks import Chunk
+from pydyn.studies.pools import Pool
 from pydyn.studies.run import AnyRun, Run
 
 
@@ -17,7 +18,7 @@ class Study:
 
     datasets: Callable[[Config], list[str]]
     experiments: Callable[[Config], Mapping[str, Sequence[AnyRun]]]
-    chunks: Callable[[Config, Mapping[str, int | None]], list[Chunk]]
+    chunks: Callable[[Config, Mapping[str, Pool | None]], list[Chunk]]
 
 
 STUDIES: dict[str, Study] = {
@@ -56,12 +57,12 @@ def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, 
     return key, one[key], other[key]
 
 
-def chunks(config: Config, study: str, pools: Mapping[str, int | None]) -> list[Chunk]:
-    """What each job of a study trains; `pools` holds the training images of each data set, None where only the data can tell."""
+def chunks(config: Config, study: str, pools: Mapping[str, Pool | None]) -> list[Chunk]:
+    """What each job of a study trains; `pools` holds each data set's, None where only the data can tell."""
     return STUDIES[study].chunks(config, pools)
 
 
-def check(config: Config, study: str, pools: Mapping[str, int | None]) -> None:
+def check(config: Config, study: str, pools: Mapping[str, Pool | None]) -> None:
     """Refuse Runs that cannot be trained, as far as the pools' sizes are known before the data are read.
 
     A job checks again, exactly, before it trains. Raises ConfigError, naming experiment, data set and protocol, and also if two
@@ -71,12 +72,13 @@ def check(config: Config, study: str, pools: Mapping[str, int | None]) -> None:
         raise ConfigError(f"{study}: asks for no experiment; give it at least one of its sections")
     for experiment, members in experiments(config, study).items():
         for run in members:
-            n_train = pools[run.dataset]
-            if n_train is None or not isinstance(run, Run):
+            pool = pools[run.dataset]
+            if pool is None or not isinstance(run, Run):
                 continue
             try:
-                run.strategy.subset_size(pool_size(config, run, n_train))
+                pool.subset_size(run)
             except ValueError as error:
+                most = "" if pool.exact else f", whose pool has at most {pool.size(run.protocol)} images"
                 raise ConfigError(
-                    f"{study}.{experiment}: {error} (data set {run.dataset!r}, protocol {run.protocol})"
+                    f"{study}.{experiment}: {error} (data set {run.dataset!r}, protocol {run.protocol}{most})"
                 ) from None
