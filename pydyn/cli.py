@@ -267,9 +267,10 @@ def report(config_files: tuple[Path, ...], output: Path) -> None:
 @cli.command()
 @click.argument("results", type=click.Path(path_type=Path), default="results")
 def status(results: Path) -> None:
-    """Say what of a workflow is complete, in work, failed and left, from the files in its folder RESULTS alone.
+    """Say what of a workflow is complete, outdated, in work, failed and left, from the files in its folder RESULTS alone.
 
-    The estimate is of training time, one Run at a time, by the Runs that are complete.
+    Outdated is what came from another configuration, data or code than there are now: it will be made again. The estimate is of
+    training time, one Run at a time, by the Runs that are complete or outdated.
     """
     from pydyn.status import describe, read_status
 
