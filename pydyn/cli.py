@@ -255,13 +255,14 @@ def predict(
 @cli.command()
 @CONFIG
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="The page to write (HTML).")
-def report(config_files: tuple[Path, ...], output: Path) -> None:
+@click.option("--partial", is_flag=True, help="Leave out Runs that are missing, and say so on top of the page.")
+def report(config_files: tuple[Path, ...], output: Path, partial: bool) -> None:
     """Write the report: measured figures beside published ones."""
     from pydyn.config.main import load
     from pydyn.report.page import write_report
 
     config = load(*config_files)
-    write_report(config, Path(config.results), output, progress=_say)
+    write_report(config, Path(config.results), output, progress=_say, partial=partial)
 
 
 @cli.command()
