@@ -255,21 +255,23 @@ def predict(
 @cli.command()
 @CONFIG
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="The page to write (HTML).")
-def report(config_files: tuple[Path, ...], output: Path) -> None:
+@click.option("--partial", is_flag=True, help="Leave out Runs that are missing, and say so on top of the page.")
+def report(config_files: tuple[Path, ...], output: Path, partial: bool) -> None:
     """Write the report: measured figures beside published ones."""
     from pydyn.config.main import load
     from pydyn.report.page import write_report
 
     config = load(*config_files)
-    write_report(config, Path(config.results), output, progress=_say)
+    write_report(config, Path(config.results), output, progress=_say, partial=partial)
 
 
 @cli.command()
 @click.argument("results", type=click.Path(path_type=Path), default="results")
 def status(results: Path) -> None:
-    """Say what of a workflow is complete, in work, failed and left, from the files in its folder RESULTS alone.
+    """Say what of a workflow is complete, outdated, in work, failed and left, from the files in its folder RESULTS alone.
 
-    The estimate is of training time, one Run at a time, by the Runs that are complete.
+    Outdated is what came from another configuration, data or code than there are now: it will be made again. The estimate is of
+    training time, one Run at a time, by the Runs that are complete or outdated.
     """
     from pydyn.status import describe, read_status
 

@@ -13,6 +13,7 @@ from pydyn.models.names import Backbone
 from pydyn.studies import frugal, registry
 from pydyn.studies.chunks import Chunk
 from pydyn.studies.frugal_runs import FeatureSet
+from pydyn.studies.pools import Pool
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Plan:
     """A checked configuration: nothing in it is known to fail later."""
 
     config: Config
-    pools: Mapping[str, int | None]
-    """Training images of each data set in use; None where only reading it can tell."""
+    pools: Mapping[str, Pool | None]
+    """Of each data set in use; None where only reading it can tell."""
     chunks: Mapping[str, Mapping[str, Chunk]]
     """By study and by name: the Runs that one job trains."""
 

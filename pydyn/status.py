@@ -1,4 +1,4 @@
-"""Where a study stands, told from its files alone: what is complete, in work, failed, left; and about how long that may take."""
+"""Where a study stands, told from its files alone: what is complete, outdated, in work, failed, left; how long that may take."""
 
 import fcntl
 import json
@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 from pydyn.config.main import load
 from pydyn.errors import PydynError, RunError
 from pydyn.studies import registry
 from pydyn.studies.run import AnyRun
+from pydyn.training.outdated import Today
 
-State = Literal["complete", "in work", "begun", "failed", "left"]
+State = Literal["complete", "outdated", "in work", "begun", "failed", "left"]
 FAILED = "pydyn: error:"
 ASKED_TO_STOP = "asked to stop"
 OTHER_LOGS = ("prepare", "frugal/adapt", "frugal/extract", "frugal/join")
@@ -28,12 +29,13 @@ class RunStatus:
     run: AnyRun
     state: State
     """`in work`: a process holds it now (as far as the file system tells of processes elsewhere). `begun`: it has saved work and
-    waits to be gone on with. `failed`: the last job that was to train it ended with an error. `left`: nothing yet."""
+    waits to be gone on with. `outdated`: what is there, whole or not, came from another configuration, data or code and will be
+    made again. `failed`: the last job that was to train it ended with an error. `left`: nothing yet."""
     epochs: int = 0
     """Done so far, of a Run that keeps a history while it trains."""
     problem: str = ""
     seconds: float | None = None
-    """That a complete one took."""
+    """That a complete or outdated one took."""
 
 
 @dataclass
@@ -50,11 +52,11 @@ class StudyStatus:
     @property
     def seconds_spent(self) -> float:
         """By complete Runs."""
-        return sum(status.seconds or 0.0 for status in self.runs)
+        return sum(status.seconds or 0.0 for status in self.runs if status.state == "complete")
 
     @property
     def seconds_left(self) -> float | None:
-        """Of training that is left, one Run at a time, judged by complete ones; None if no complete one is like one that is left.
+        """Of training that is left, one Run at a time, judged by complete and outdated ones; None if no such is like one left.
 
         By the mean of those of the same setting, else by the mean time of an epoch of those of the same kind on the same data.
         """
@@ -77,7 +79,9 @@ class StudyStatus:
 def read_status(results: Path) -> tuple[list[StudyStatus], list[str]]:
     """The status of every study that the workflow of a folder of results consists of; and errors of jobs that train nothing.
 
-    Whether a Run is complete is told by its files' names, as everywhere before a job looks into them.
+    Whether a Run is complete is told by its files' names, as everywhere before a job looks into them; and by what they say of
+    where they came from, compared with the configuration that the workflow was last started with, the stores that are there and
+    the code of this pydyn. A store that is yet to be made again is taken as it is.
 
     Raises PydynError where there are no results of a workflow.
     """
@@ -88,6 +92,7 @@ def read_status(results: Path) -> tuple[list[StudyStatus], list[str]]:
             )
     config = load(results / "config.json")
     plan = json.loads((results / "plan.json").read_text(encoding="utf-8"))
+    today = Today(results)
     statuses = []
     for study, chunks in plan.items():
         known = {run.id: run for run in registry.runs(config, study)} if study in config.studies else {}
@@ -98,15 +103,16 @@ def read_status(results: Path) -> tuple[list[StudyStatus], list[str]]:
             )
         status = StudyStatus(study)
         for name, ids in chunks.items():
-            status.runs += _chunk(results, [known[run_id] for run_id in ids], _problem(_log_of(results, study, name)))
+            problem = _problem(_log_of(results, study, name))
+            status.runs += _chunk(results, [known[run_id] for run_id in ids], today, problem)
         statuses.append(status)
     logs = [log for folder in OTHER_LOGS for log in sorted((results / "logs" / folder).rglob("*.log"))]
     return statuses, [problem for problem in map(_problem, [*logs, results / "logs" / "report.log"]) if problem]
 
 
-def _chunk(results: Path, runs: list[AnyRun], problem: str) -> list[RunStatus]:
+def _chunk(results: Path, runs: list[AnyRun], today: Today, problem: str) -> list[RunStatus]:
     """Runs that one job trains in turn: where it ended with an error, it was in the first that is not complete."""
-    found = [_run(results, run) for run in runs]
+    found = [_run(results, run, today) for run in runs]
     unfinished = [index for index, status in enumerate(found) if status.state != "complete"]
     if problem and unfinished and not any(status.state == "in work" for status in found):
         named = [index for index in unfinished if problem.startswith(f"{runs[index].id}:")]
@@ -116,14 +122,18 @@ def _chunk(results: Path, runs: list[AnyRun], problem: str) -> list[RunStatus]:
     return found
 
 
-def _run(results: Path, run: AnyRun) -> RunStatus:
+def _run(results: Path, run: AnyRun, today: Today) -> RunStatus:
     directory = run.directory(results)
     if run.is_complete(results):
-        return RunStatus(run, "complete", seconds=_seconds(directory / "summary.json"))
+        summary = _read(directory / "summary.json")
+        return RunStatus(run, "outdated" if today.outdates(run, summary) else "complete", seconds=_seconds(summary))
     epochs = _epochs_done(directory / "history.csv")
     if _is_held(directory.with_name(f".{directory.name}.lock")):
         return RunStatus(run, "in work", epochs)
-    return RunStatus(run, "begun", epochs) if (directory / "run.json").exists() else RunStatus(run, "left")
+    if not (directory / "run.json").exists():
+        return RunStatus(run, "left")
+    outdated = today.outdates(run, _read(directory / "run.json"))
+    return RunStatus(run, "outdated") if outdated else RunStatus(run, "begun", epochs)
 
 
 def _log_of(results: Path, study: str, chunk: str) -> Path:
@@ -165,13 +175,23 @@ def _epochs_done(history: Path) -> int:
         return 0
 
 
-def _seconds(summary: Path) -> float:
-    """That a complete Run took. Each kind of summary keeps them in its own way: one figure, parts of it, or costs by stage."""
+def _read(path: Path) -> dict[str, Any]:
+    """A summary, or a Run's description."""
     try:
-        found = json.loads(summary.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{summary}: not a readable summary ({error}); remove its folder and run again") from None
-    seconds = found.get("seconds", found.get("costs"))
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        # Both say what they are of.
+        if isinstance(found["run"], dict) and isinstance(found["fingerprint"], str):
+            return found
+        problem = "no Run and fingerprint in it"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = str(error)
+    kind = "summary" if path.name == "summary.json" else "Run's description"
+    raise RunError(f"{path}: not a readable {kind} ({problem}); remove its folder and run again")
+
+
+def _seconds(summary: dict[str, Any]) -> float:
+    """That a complete Run took. Each kind of summary keeps them in its own way: one figure, parts of it, or costs by stage."""
+    seconds = summary.get("seconds", summary.get("costs"))
     if isinstance(seconds, dict):
         return sum(float(value["seconds"] if isinstance(value, dict) else value) for value in seconds.values())
     return float(seconds or 0.0)
@@ -193,8 +213,8 @@ def _means(
 
 
 def describe(statuses: Iterable[StudyStatus], problems: Iterable[str], most_named: int = 10) -> str:
-    """For a terminal: a line for each study, then what is in work and what has failed; then the other jobs' problems."""
-    states: list[State] = ["complete", "in work", "begun", "failed", "left"]
+    """For a terminal: a line for each study, then what is outdated, in work or has failed; then the other jobs' problems."""
+    states: list[State] = ["complete", "outdated", "in work", "begun", "failed", "left"]
     columns = "".join(f"{state:>10}" for state in states)
     lines = [f"{'study':<14} {'Runs':>6} {columns} {'trained':>12}  to go, one at a time"]
     named = []
@@ -202,6 +222,11 @@ def describe(statuses: Iterable[StudyStatus], problems: Iterable[str], most_name
         counts = "".join(f"{status.count(state):>10}" for state in states)
         left = "unknown yet" if status.seconds_left is None else _clock(status.seconds_left)
         lines.append(f"{status.study:<14} {len(status.runs):>6} {counts} {_clock(status.seconds_spent):>12}  {left}")
+        if outdated := [each.run.id for each in status.runs if each.state == "outdated"]:
+            named.append(
+                f"outdated: {len(outdated)} of {status.study}, such as {outdated[0]}: what is there came from another "
+                "configuration, data or code and will be made again"
+            )
         shown = [each for each in status.runs if each.state in ("in work", "failed")]
         for each in shown[:most_named]:
             so_far = f", epoch {each.epochs} of {each.run.most_epochs}" if each.epochs else ""

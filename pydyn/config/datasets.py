@@ -12,15 +12,16 @@ from pydyn.config.base import Count, Section
 Side = Annotated[int, Field(ge=8, le=4096)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
-# Training and test images of torchvision's data sets, so that a subset larger than the pool is refused before a download.
+# Training images and classes of torchvision's data sets, so that a subset larger than the pool is refused before a download.
 TORCHVISION_SIZES = {
-    "CIFAR10": (50_000, 10_000),
-    "CIFAR100": (50_000, 10_000),
-    "MNIST": (60_000, 10_000),
-    "FashionMNIST": (60_000, 10_000),
-    "KMNIST": (60_000, 10_000),
-    "SVHN": (73_257, 26_032),
+    "CIFAR10": (50_000, 10),
+    "CIFAR100": (50_000, 100),
+    "MNIST": (60_000, 10),
+    "FashionMNIST": (60_000, 10),
+    "KMNIST": (60_000, 10),
+    "SVHN": (73_257, 10),
 }
+SHAPES_CLASSES = 3
 
 
 class Group(Section):
@@ -92,10 +93,6 @@ class Dataset(Section):
     split: Split
     limit: Limit = Limit()
 
-    def pool_bound(self) -> int | None:
-        """The largest possible number of training images, as far as the declaration tells; None if only the data can tell."""
-        return self.limit.train
-
 
 class ShapesDataset(Dataset):
     """Generated figures: ellipse, rectangle, triangle, in grey. Same declaration, same bytes, on every machine."""
@@ -131,9 +128,6 @@ class ShapesDataset(Dataset):
         if self.split.method != "given":
             raise ValueError("`split.method` must be `given`: `train` and `test` are counts of generated images")
         return self
-
-    def pool_bound(self) -> int:  # noqa: D102
-        return min(self.train, self.limit.train or self.train)
 
 
 class FileDataset(Dataset):
@@ -178,10 +172,6 @@ class TorchvisionDataset(Dataset):
         if self.split.method != "given":
             raise ValueError("`split.method` must be `given`: torchvision's data sets come with train and test parts")
         return self
-
-    def pool_bound(self) -> int:  # noqa: D102
-        size = TORCHVISION_SIZES[self.name][0]
-        return min(size, self.limit.train or size)
 
 
 AnyDataset = Annotated[

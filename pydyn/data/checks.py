@@ -9,10 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
-from pydyn.config.datasets import AnyDataset, ArchiveDataset, FolderDataset, TorchvisionDataset
+from pydyn.config.datasets import (
+    SHAPES_CLASSES,
+    TORCHVISION_SIZES,
+    AnyDataset,
+    ArchiveDataset,
+    FolderDataset,
+    ShapesDataset,
+    Split,
+    TorchvisionDataset,
+)
 from pydyn.data.archives import check_archive
-from pydyn.data.listing import LEFT_BY_TEST, TEST, Arrangement, arrange, share_count
+from pydyn.data.groups import no_groups
+from pydyn.data.listing import TRAIN, VALIDATION, Arrangement, arrange, share_count
+from pydyn.data.splits import divide
 from pydyn.errors import DataError
+from pydyn.studies.pools import Pool
 
 
 def check_source(name: str, dataset: AnyDataset, data_root: Path) -> None:
@@ -38,21 +50,40 @@ def check_source(name: str, dataset: AnyDataset, data_root: Path) -> None:
             raise DataError(f"{where}: {root} does not exist; put {dataset.name} there, or set `download: true`")
 
 
-def known_pool(name: str, dataset: AnyDataset, data_root: Path) -> int | None:
-    """The number of training images, those held out for validation included, after the limit.
+def known_pool(name: str, dataset: AnyDataset, data_root: Path) -> Pool | None:
+    """The data set's pool; None if only reading the data tells.
 
-    None if only reading the data tells: archives, and folders split by groups. Raises DataError as `check_source` does.
+    Exact but where images may turn out unreadable, where groups decide, and of archives, which are not listed.
+    Raises DataError as `check_source` does, and DataError or ConfigError if a folder cannot be divided as declared.
     """
-    split = dataset.split
-    if not isinstance(dataset, FolderDataset) or split.method == "group":
-        return dataset.pool_bound()
-    listing = arrange_folder(f"data set {name!r}", dataset, data_root).listing
-    n_images = len(listing.paths)
-    if split.test is None:
-        n_test = int(np.count_nonzero(listing.parts == TEST))
+    split, limit = dataset.split, dataset.limit.train
+    if isinstance(dataset, FolderDataset):
+        where = f"data set {name!r}"
+        listing = arrange_folder(where, dataset, data_root).listing
+        n_images, n_classes = len(listing.paths), len(listing.class_names)
+        if split.method != "group":
+            parts = divide(where, listing, no_groups(n_images), split, dataset.limit).parts
+            n_train, n_held_out = (int(np.count_nonzero(parts == part)) for part in (TRAIN, VALIDATION))
+            return Pool(n_train + n_held_out, n_train, exact=not dataset.skip_unreadable)
+        # At the least, the test and the validation part have an image of each class.
+        n_most = min(n_images - n_classes, limit or n_images)
+        return Pool(n_most, n_most - n_classes, exact=False)
+    if isinstance(dataset, ArchiveDataset):
+        return None if limit is None else Pool(limit, limit - _fewest_held_out(split, limit), exact=False)
+    if isinstance(dataset, ShapesDataset):
+        size, n_classes = dataset.train, SHAPES_CLASSES
     else:
-        n_test = share_count(n_images, split.test, len(listing.class_names), LEFT_BY_TEST)
-    return min(n_images - n_test, dataset.limit.train or n_images)
+        size, n_classes = TORCHVISION_SIZES[dataset.name]
+    n_most = min(size, limit or size)
+    return Pool(n_most, n_most - share_count(n_most, split.validation, n_classes, leave=1), exact=True)
+
+
+def _fewest_held_out(split: Split, n_images: int) -> int:
+    """Of training images of which neither classes nor groups are known: at the least, one of each of two classes."""
+    if split.method != "stratified":
+        return 2
+    # The more classes, the closer to a half of the images is what is held out: each gives one, and keeps one.
+    return max(2, min(round(n_images * split.validation), (n_images + 1) // 2))
 
 
 def arrange_folder(where: str, dataset: FolderDataset, data_root: Path) -> Arrangement:

@@ -1,25 +1,29 @@
 """The page: from files of results to one HTML file, with every table and drawing in files beside it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from pydyn.config.main import Config
+from pydyn.errors import RunError
 from pydyn.files import whole_or_absent, write_text
 from pydyn.report.architectures import study as architectures
 from pydyn.report.blocks import Section, StudyReport
 from pydyn.report.dynamic import study as dynamic
 from pydyn.report.figures import Drawing
 from pydyn.report.frugal import study as frugal
+from pydyn.report.gaps import find_gap
 from pydyn.report.runs import StudyPage
 from pydyn.report.sections import data_section, provenance_section, runs_section
 from pydyn.report.shapes import study as shapes
 from pydyn.report.tables import Table
+from pydyn.studies.run import AnyRun
 
-# What each study puts on the page: it reads its results and says what came out. A new study is a line here.
-PAGES: dict[str, Callable[[Config, Path], StudyPage]] = {
+# What each study puts on the page: it reads its results, but for Runs to leave out, and says what came out. A new study is a line
+# here.
+PAGES: dict[str, Callable[[Config, Path, Collection[AnyRun]], StudyPage]] = {
     "dynamic": dynamic.page,
     "frugal": frugal.page,
     "architectures": architectures.page,
@@ -27,7 +31,9 @@ PAGES: dict[str, Callable[[Config, Path], StudyPage]] = {
 }
 
 
-def write_report(config: Config, results: Path, output: Path, progress: Callable[[str], None] = print) -> None:
+def write_report(
+    config: Config, results: Path, output: Path, progress: Callable[[str], None] = print, partial: bool = False
+) -> None:
     """Write the page of all studies of a configuration, and before it the files beside it: `tables/*.csv`, `figures/*`.
 
     Args:
@@ -35,21 +41,32 @@ def write_report(config: Config, results: Path, output: Path, progress: Callable
         results: the folder that holds `data/` and the studies' Runs.
         output: the page's file.
         progress: called with a line for each step.
+        partial: leave out Runs that are not complete, or of another configuration or other data, and say so.
 
     Raises:
         DataError: an image store is missing or broken.
-        RunError: a Run is missing, incomplete or of another configuration.
+        RunError: a Run cannot be read; unless `partial`, it is missing or of another configuration; or all are.
     """
-    pages = [PAGES[name](config, results) for name in config.studies]
+    gaps = [gap for name in config.studies if partial and (gap := find_gap(config, name, results)).runs]
+    left_out = {gap.study: gap.runs for gap in gaps}
+    shown = [name for name in config.studies if not any(gap.is_whole for gap in gaps if gap.study == name)]
+    if not shown:
+        raise RunError(
+            f"{results}: no Run of the studies {', '.join(config.studies)} is there, so there is nothing to report; run the "
+            f"workflow (`pydyn status {results}` says how far it is)"
+        )
+    pages = [PAGES[name](config, results, left_out.get(name, ())) for name in shown]
+    for gap in gaps:
+        progress(gap.warning)
     progress(f"read {sum(len(page.runs) for page in pages)} Runs from {results}")
     sections = list(_sections(config, pages))
     tables, drawings = _write_files(sections, output.parent)
-    write_text(output, render([page.report for page in pages], sections))
+    write_text(output, render([page.report for page in pages], sections, [gap.warning for gap in gaps]))
     progress(f"wrote {output}, {tables} tables and {drawings} figures beside it")
 
 
-def render(reports: Sequence[StudyReport], sections: Sequence[Section]) -> str:
-    """The page as HTML that needs no other file."""
+def render(reports: Sequence[StudyReport], sections: Sequence[Section], warnings: Sequence[str]) -> str:
+    """The page as HTML that needs no other file. Warnings come before everything else."""
     environment = Environment(
         loader=PackageLoader("pydyn.report"),
         autoescape=select_autoescape(["html.j2"]),
@@ -59,7 +76,7 @@ def render(reports: Sequence[StudyReport], sections: Sequence[Section]) -> str:
     )
     # Drawings are our own, and the one thing on the page that is markup already.
     environment.filters["markup"] = Markup
-    return environment.get_template("page.html.j2").render(reports=reports, sections=sections)
+    return environment.get_template("page.html.j2").render(reports=reports, sections=sections, warnings=warnings)
 
 
 def _sections(config: Config, pages: Sequence[StudyPage]) -> Iterator[Section]:

@@ -1,6 +1,6 @@
 """Results as the report reads them: files of complete Runs, facts of image stores."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +15,14 @@ from pydyn.data.store import ImageStore
 from pydyn.errors import DataError, RunError
 from pydyn.report.statistics import Estimate, estimate
 from pydyn.studies.registry import STUDIES, experiments
-from pydyn.studies.run import Run
+from pydyn.studies.run import AnyRun, Run
 from pydyn.training.history import Epoch, read_history
 from pydyn.training.summary import Summary, read_summary
 
 Value = Callable[[Summary], float]
+
+MISSING = "run the workflow again, or let `pydyn report --partial` leave out what is missing"
+"""What to do about a Run that is not complete."""
 
 
 @dataclass(frozen=True)
@@ -180,16 +183,17 @@ def total_seconds(summary: Summary) -> float:
     return summary.seconds.total
 
 
-def read_study(config: Config, study: str, results: Path) -> StudyResults:
-    """Read the store and the Runs of a study that trains networks from scratch on one data set.
+def read_study(config: Config, study: str, results: Path, left_out: Collection[AnyRun] = ()) -> StudyResults:
+    """Read the store and the Runs, but for some, of a study that trains networks from scratch on one data set.
 
-    Raises DataError or RunError for what is missing, naming it and what to do.
+    Experiments without Runs are none. Raises DataError or RunError for what is missing, naming it and what to do.
     """
     (dataset,) = STUDIES[study].datasets(config)
     data = read_facts(dataset, results)
     listed: dict[str, list[Run]] = {
-        name: [run for run in dict.fromkeys(members) if isinstance(run, Run)]
+        name: kept
         for name, members in experiments(config, study).items()
+        if (kept := [run for run in dict.fromkeys(members) if isinstance(run, Run) and run not in left_out])
     }
     read = {run: _read_run(run, results, data) for run in {run: None for members in listed.values() for run in members}}
     return StudyResults(config, study, data, {name: [read[run] for run in members] for name, members in listed.items()})
@@ -220,7 +224,7 @@ def _read_run(run: Run, results: Path, data: DataFacts) -> Result:
     directory = run.directory(results)
     what_to_do = "remove that folder and run the workflow again"
     if not (directory / "summary.json").exists():
-        raise RunError(f"Run {run.id} is not complete: {directory} has no summary.json; run the workflow again")
+        raise RunError(f"Run {run.id} is not complete: {directory} has no summary.json; {MISSING}")
     try:
         summary, history = (
             read_summary(directory / "summary.json"),

@@ -9,6 +9,7 @@ from pydyn.config.main import Config
 from pydyn.selection.controls import Fixed, Full
 from pydyn.selection.strategy import Parameters
 from pydyn.studies.chunks import Chunk, chunks_by_images
+from pydyn.studies.pools import Pool
 from pydyn.studies.run import Run
 
 
@@ -59,7 +60,7 @@ def experiments(config: Config) -> dict[str, list[Run]]:
     return lists
 
 
-def chunks(config: Config, pools: Mapping[str, int | None]) -> list[Chunk]:
+def chunks(config: Config, pools: Mapping[str, Pool | None]) -> list[Chunk]:
     """As many Runs a job as are worth a process."""
     listed = dict.fromkeys(run for runs in experiments(config).values() for run in runs)
     return chunks_by_images(config, list(listed), pools)

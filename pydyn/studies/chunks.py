@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydyn.config.main import Config
+from pydyn.studies.pools import Pool
 from pydyn.studies.run import AnyRun, Run
 
 # A bound on one shell command's length, and on what one killed job has to look at again.
@@ -23,23 +24,19 @@ class Chunk:
         return self.runs[0].dataset
 
 
-def chunks_by_images(config: Config, runs: list[Run], pools: Mapping[str, int | None]) -> list[Chunk]:
+def chunks_by_images(config: Config, runs: list[Run], pools: Mapping[str, Pool | None]) -> list[Chunk]:
     """Divide Runs into chunks of at most `config.chunk_images` trained images (one Run, if it alone is larger).
 
     Args:
         config: the configuration.
         runs: in the order in which they are trained.
-        pools: training images of each data set, None where only the data can tell; a Run on such a data set is a chunk.
+        pools: of each data set, None where only the data can tell; a Run on such a data set is a chunk.
     """
     found: list[list[Run]] = []
     room = 0
     for run in runs:
-        n_train = pools[run.dataset]
-        cost = (
-            config.chunk_images
-            if n_train is None
-            else run.epochs * run.strategy.subset_size(pool_size(config, run, n_train))
-        )
+        pool = pools[run.dataset]
+        cost = config.chunk_images if pool is None else run.epochs * pool.subset_size(run)
         fits = bool(found) and found[-1][0].dataset == run.dataset and cost <= room
         if fits and len(found[-1]) < MOST_RUNS_PER_CHUNK:
             found[-1].append(run)
@@ -53,9 +50,3 @@ def chunks_by_images(config: Config, runs: list[Run], pools: Mapping[str, int | 
 def _name(members: list[Run]) -> str:
     first = members[0].id.replace("/", "__")
     return first if len(members) == 1 else f"{first}__and-{len(members) - 1}-more"
-
-
-def pool_size(config: Config, run: Run, n_train: int) -> int:
-    """Images that a Run can train on: the training images, less those held out under the protocol `holdout`."""
-    held_out = round(n_train * config.datasets[run.dataset].split.validation) if run.protocol == "holdout" else 0
-    return n_train - held_out

@@ -7,6 +7,7 @@ from pydyn.config.main import Config
 from pydyn.config.studies import DynamicStudy, Trial
 from pydyn.selection.strategy import Parameters
 from pydyn.studies.chunks import Chunk, chunks_by_images
+from pydyn.studies.pools import Pool
 from pydyn.studies.run import Run
 
 
@@ -16,7 +17,7 @@ def datasets(config: Config) -> list[str]:
     return [config.dynamic.dataset]
 
 
-def chunks(config: Config, pools: Mapping[str, int | None]) -> list[Chunk]:
+def chunks(config: Config, pools: Mapping[str, Pool | None]) -> list[Chunk]:
     """As many Runs a job as are worth a process."""
     listed = dict.fromkeys(run for runs in experiments(config).values() for run in runs)
     return chunks_by_images(config, list(listed), pools)

@@ -9,6 +9,7 @@ from pydyn.models.names import Backbone
 from pydyn.seeding import numpy_generator
 from pydyn.studies.chunks import Chunk
 from pydyn.studies.frugal_runs import FeatureSet, FineTuningRun, FrugalRun, HeadRun
+from pydyn.studies.pools import Pool
 
 
 def datasets(config: Config) -> list[str]:
@@ -73,7 +74,7 @@ def feature_sets(config: Config) -> dict[str, FeatureSet]:
     return {run.features.id: run.features for run in heads}
 
 
-def chunks(config: Config, pools: Mapping[str, int | None]) -> list[Chunk]:
+def chunks(config: Config, pools: Mapping[str, Pool | None]) -> list[Chunk]:
     """All heads on one set of features are a chunk, each fine-tuning is one."""
     listed = list(dict.fromkeys(run for runs in experiments(config).values() for run in runs))
     by_features: dict[str, list[HeadRun]] = {}

@@ -7,6 +7,7 @@ from itertools import product
 from pydyn.config.main import Config
 from pydyn.config.shapes import Causes, ShapesStudy, TrainingSetting
 from pydyn.studies.chunks import MOST_RUNS_PER_CHUNK, Chunk
+from pydyn.studies.pools import Pool
 from pydyn.studies.run import AnyRun
 from pydyn.studies.shapes_runs import AnalysisRun, PopulationRun
 
@@ -51,15 +52,15 @@ def experiments(config: Config) -> dict[str, list[AnyRun]]:
     return lists
 
 
-def chunks(config: Config, pools: Mapping[str, int | None]) -> list[Chunk]:
+def chunks(config: Config, pools: Mapping[str, Pool | None]) -> list[Chunk]:
     """Populations of one data set as long as they are worth a process; an analysis is a chunk, whose name begins `analysis__`."""
     runs = list(dict.fromkeys(run for listed in experiments(config).values() for run in listed))
     populations = [run for run in runs if isinstance(run, PopulationRun)]
     found: list[list[PopulationRun]] = []
     room = 0.0
     for run in populations:
-        n_train = pools[run.dataset]
-        cost = float(config.chunk_images) if n_train is None else run.members * run.epochs * n_train * _weight(run)
+        pool = pools[run.dataset]
+        cost = float(config.chunk_images) if pool is None else run.members * run.epochs * pool.paper * _weight(run)
         fits = bool(found) and found[-1][0].dataset == run.dataset and cost <= room
         if fits and len(found[-1]) < MOST_RUNS_PER_CHUNK:
             found[-1].append(run)

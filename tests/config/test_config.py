@@ -14,7 +14,7 @@ from pydyn.config.main import json_schema, load, overlay, parse, read
 from pydyn.errors import ConfigError
 from pydyn.plan import make_plan
 from pydyn.studies import registry
-from pydyn.studies.chunks import pool_size
+from pydyn.studies.pools import Pool
 from pydyn.studies.run import Run
 
 ROOT = Path(__file__).parents[2]
@@ -152,6 +152,73 @@ def test_data_sets_that_no_study_uses_need_not_be_there(raw):
     assert list(make_plan(raw).pools) == ["tiny"]
 
 
+@pytest.fixture
+def files(raw, tmp_path):
+    """A configuration whose data set is a folder, of which planning only sees the files' names; and its Runs hold images out."""
+
+    def files(split, **counts):
+        for part, count in counts.items():
+            for name in [f"{part}/{kind}/{number:03}.png" for kind in "ab" for number in range(count // 2)]:
+                (tmp_path / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / "pictures" / name).touch()
+        raw["datasets"] = {"files": {"source": "folder", "path": "pictures", "split": split}}
+        raw["data_root"] = str(tmp_path)
+        raw["dynamic"] |= {"dataset": "files", "protocols": ["holdout"], "grid": None}
+        return raw
+
+    return files
+
+
+def with_subset(raw, **strategy):
+    raw["dynamic"]["comparison"] = {"trials": [{"strategy": {"name": "fixed", **strategy}}]}
+    return raw
+
+
+@pytest.mark.parametrize("alpha", [96, 100])
+def test_with_given_validation_images_the_pool_is_all_given_training_images(files, alpha):
+    raw = files({"method": "given"}, train=100, validation=6, test=20)
+    assert make_plan(with_subset(raw, alpha=alpha))
+    assert "alpha = 101 is 101 images, allowed is 1 to 100" in refusal(with_subset(raw, alpha=101))
+
+
+def test_with_groups_only_what_fits_no_division_is_refused(files):
+    split = {"method": "group", "test": 0.2, "group": {"pattern": "(?P<group>.)[.]png"}}
+    raw = files(split, **{".": 100})
+    assert make_plan(with_subset(raw, alpha=96))
+    message = refusal(with_subset(raw, alpha=97))
+    assert "alpha = 97 is 97 images, allowed is 1 to 96 (the pool)" in message
+    assert "protocol holdout, whose pool has at most 96 images" in message
+
+
+def test_a_share_that_fits_some_pool_is_not_refused_for_the_rounding_of_the_largest(files):
+    split = {"method": "group", "test": 0.2, "group": {"pattern": "(?P<group>.)[.]png"}}
+    raw = files(split, **{".": 102})
+    raw["datasets"]["files"]["limit"] = {"train": 97}
+    # Of 95 images 48 would have to be replaced by 47, of 94 all fit.
+    replacing = {"name": "dynamic", "alpha": 0.5, "beta": 1.0}
+    assert make_plan(with_subset(raw, **replacing))
+    assert "alpha = 0.6 and beta = 0.9" in refusal(with_subset(raw, **{**replacing, "alpha": 0.6, "beta": 0.9}))
+
+
+def test_a_data_set_that_cannot_be_divided_is_refused_before_any_job(files):
+    raw = files({"method": "given"}, train=100, test=20)
+    raw["datasets"]["files"]["limit"] = {"train": 101}
+    assert "data set 'files': `limit.train: 101` must be from 2 (2 classes) to 100" in refusal(raw)
+
+
+def test_values_that_give_two_runs_one_id_are_refused_by_key(raw):
+    raw["dynamic"]["grid"]["beta"] = [0.3333333, 0.33333334]
+    message = refusal(raw)
+    assert message.startswith("beta = 0.3333333 of dynamic.grid and 0.33333334 of dynamic.grid give two Runs one id, ")
+    assert "tiny/paper/cnn_a/dynamic-base-a0.3-b0.333333-g0.97-e2/seed0" in message
+
+
+def test_so_they_are_between_two_experiments(raw):
+    nearly = {"name": "dynamic", "alpha": 0.3, "beta": 0.2000000001, "gamma": 0.97}
+    raw["dynamic"]["comparison"]["trials"].append({"strategy": nearly})
+    assert "beta = 0.2 of dynamic.grid and 0.2000000001 of dynamic.comparison" in refusal(raw)
+
+
 @pytest.mark.parametrize("content", ["[1, 2]", "a: [", "text", ""])
 def test_files_that_are_no_mapping_are_refused_by_name(tmp_path, content):
     file = tmp_path / "broken.yaml"
@@ -240,11 +307,10 @@ def test_experiments_share_runs(raw):
 def test_chunks_hold_every_run_once_and_stay_below_their_size(chunk_images):
     raw = read(ROOT / "config.yaml", ROOT / "workflow" / "presets" / "ci.yaml")
     config = parse({**raw, "chunk_images": chunk_images})
-    chunks = registry.chunks(config, "dynamic", {"shapes-hard": 200})
+    pool = Pool(200, 180, exact=True)
+    chunks = registry.chunks(config, "dynamic", {"shapes-hard": pool})
     assert [run for chunk in chunks for run in chunk.runs] == registry.runs(config, "dynamic")
     assert len({chunk.name for chunk in chunks}) == len(chunks)
     for chunk in chunks:
         if len(chunk.runs) > 1:
-            sizes = [pool_size(config, run, 200) for run in chunk.runs]
-            trained = [run.epochs * run.strategy.subset_size(n) for run, n in zip(chunk.runs, sizes, strict=True)]
-            assert sum(trained) <= chunk_images
+            assert sum(run.epochs * pool.subset_size(run) for run in chunk.runs) <= chunk_images

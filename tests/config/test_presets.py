@@ -7,7 +7,7 @@ import pytest
 from pydyn.config.main import overlay, parse, read
 from pydyn.selection.controls import Fixed, Full
 from pydyn.selection.dynamic import Dynamic
-from pydyn.studies.chunks import pool_size
+from pydyn.studies.pools import Pool
 from pydyn.studies.registry import experiments, runs
 
 ROOT = Path(__file__).parents[2]
@@ -65,9 +65,8 @@ def test_all_four_experiments_run_in_every_preset_of_the_study(name):
 def test_cifar_on_a_cpu_stays_within_two_hours():
     config = preset("cifar-cpu")
     assert config.dynamic.grid.gamma == [0.97, 1.0]
-    trained = sum(
-        run.epochs * run.strategy.subset_size(pool_size(config, run, 5600)) for run in runs(config, "dynamic")
-    )
+    pool = Pool(5600, 5040, exact=True)
+    trained = sum(run.epochs * pool.subset_size(run) for run in runs(config, "dynamic"))
     # 3.75 million took 83 minutes on 2 cores of an EPYC; on a Xeon with AMX 4.94 million took 75.
     assert trained * 83 / 3_745_280 <= 110
 

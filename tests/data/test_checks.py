@@ -8,6 +8,9 @@ from pydyn.data.checks import check_source, known_pool, source_state
 from pydyn.data.prepare import prepare
 from pydyn.data.store import ImageStore
 from pydyn.errors import DataError
+from pydyn.studies.pools import Pool
+
+GIVEN = {"method": "given"}
 
 
 def test_planning_imports_nothing_slow():
@@ -27,7 +30,7 @@ def test_the_pool_of_a_large_folder_is_counted(tmp_path, declare):
                 (folder / f"{index}.jpg").touch()
     dataset = declare(source="folder", path="x", split={"method": "given"})
     check_source("x", dataset, tmp_path)
-    assert known_pool("x", dataset, tmp_path) == 5000
+    assert known_pool("x", dataset, tmp_path) == Pool(paper=5000, holdout=4500, exact=True)
 
 
 @pytest.mark.parametrize(
@@ -64,14 +67,25 @@ def test_an_absolute_path_needs_no_data_root(declare, make_folder, tmp_path):
 
 
 def test_links_to_folders_are_not_followed(tmp_path, declare, make_folder):
-    folder = make_folder({"a": 2, "b": 2})
+    folder = make_folder({"a": 2, "b": 3})
     (folder / "a" / "loop").symlink_to(folder)
     (folder / "a" / "linked.png").symlink_to(folder / "b" / "000.png")
     dataset = declare(source="folder", path="pictures", split={"method": "stratified", "test": 0.4})
-    assert known_pool("mine", dataset, tmp_path) == 3
+    assert known_pool("mine", dataset, tmp_path).paper == 4
     (folder / "c").symlink_to(folder / "a")
     with pytest.raises(DataError, match="no images in class folder 'c'"):
         check_source("mine", dataset, tmp_path)
+
+
+def assert_known(dataset, tmp_path, exact=True):
+    """That what is known of a pool is what is prepared, or no less where it cannot be known exactly."""
+    known = known_pool("mine", dataset, tmp_path)
+    prepare("mine", dataset, tmp_path, tmp_path / "mine.h5")
+    with ImageStore.open(tmp_path / "mine.h5") as store:
+        prepared = {"paper": len(store.indices("train", "validation")), "holdout": len(store.indices("train"))}
+    assert known.exact == exact
+    for protocol, size in prepared.items():
+        assert known.size(protocol) == size if exact else known.size(protocol) >= size
 
 
 @pytest.mark.parametrize("limit", [{}, {"train": 8}])
@@ -81,24 +95,54 @@ def test_the_known_pool_is_the_prepared_one(tmp_path, declare, make_folder, test
     split = {"method": "stratified", "test": test, "validation": 0.2}
     if test == 0.9:
         limit = {}
-    dataset = declare(source="folder", path="pictures", split=split, limit=limit)
-    prepare("mine", dataset, tmp_path, tmp_path / "mine.h5")
-    with ImageStore.open(tmp_path / "mine.h5") as store:
-        assert known_pool("mine", dataset, tmp_path) == len(store.indices("train", "validation"))
+    assert_known(declare(source="folder", path="pictures", split=split, limit=limit), tmp_path)
+
+
+@pytest.mark.parametrize("limit", [{}, {"train": 30}])
+@pytest.mark.parametrize("validation", [0, 3])
+def test_a_given_validation_part_is_what_is_held_out(tmp_path, declare, make_folder, validation, limit):
+    for part, count in {"train": 50, "validation": validation, "test": 10}.items():
+        if count:
+            make_folder({"a": count, "b": count}, f"pictures/{part}")
+    assert_known(declare(source="folder", path="pictures", split={"method": "given"}, limit=limit), tmp_path)
+
+
+@pytest.mark.parametrize("limit", [{}, {"train": 12}])
+@pytest.mark.parametrize("source", ["folder", "archive"])
+def test_of_groups_no_more_is_known_than_the_most_there_can_be(tmp_path, declare, make_folder, pack, source, limit):
+    folder = make_folder({"a": 12, "b": 12})
+    path = pack(folder) if source == "archive" else folder
+    split = {"method": "group", "test": 0.2, "group": {"pattern": r"(?P<group>\d)\.png"}}
+    dataset = declare(source=source, path=path.name, split=split, limit=limit)
+    if source == "archive" and not limit:
+        assert known_pool("mine", dataset, tmp_path) is None
+    else:
+        assert_known(dataset, tmp_path, exact=False)
+
+
+def test_of_unreadable_images_there_may_be_fewer(tmp_path, declare, make_folder):
+    (make_folder({"a": 9, "b": 9}) / "a" / "000.png").write_bytes(b"no image")
+    assert_known(declare(source="folder", path="pictures", skip_unreadable=True), tmp_path, exact=False)
 
 
 @pytest.mark.parametrize(
     ("section", "pool"),
     [
-        ({"source": "shapes", "train": 60}, 60),
-        ({"source": "shapes", "train": 60, "limit": {"train": 30}}, 30),
-        ({"source": "torchvision", "name": "CIFAR10"}, 50_000),
+        ({"source": "shapes", "train": 60}, Pool(60, 54, exact=True)),
+        ({"source": "shapes", "train": 60, "limit": {"train": 12}}, Pool(12, 9, exact=True)),
+        ({"source": "torchvision", "name": "CIFAR10"}, Pool(50_000, 45_000, exact=True)),
+        ({"source": "torchvision", "name": "CIFAR100", "limit": {"train": 300}}, Pool(300, 200, exact=True)),
         ({"source": "archive", "path": "x.tar"}, None),
-        ({"source": "archive", "path": "x.tar", "limit": {"train": 30}}, 30),
+        ({"source": "archive", "path": "x.tar", "limit": {"train": 30}}, Pool(30, 22, exact=False)),
+        ({"source": "archive", "path": "x.tar", "limit": {"train": 30}, "split": GIVEN}, Pool(30, 28, exact=False)),
     ],
 )
 def test_pools_known_from_the_declaration(tmp_path, declare, section, pool):
     assert known_pool("mine", declare(**section), tmp_path) == pool
+
+
+def test_generated_figures_have_as_many_classes_as_are_counted_with(tmp_path, declare):
+    assert_known(declare(source="shapes", train=12, test=6), tmp_path)
 
 
 def test_the_state_of_a_folder_changes_with_its_files_and_with_nothing_else(tmp_path):

@@ -1,7 +1,10 @@
 """Synthetic results, written with the writers that real ones are written with."""
 
 import json
-from collections.abc import Callable
+import random
+import re
+import shutil
+from collections.abc import Callable, Iterable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,10 @@ import pytest
 
 from pydyn.config.main import Config, overlay, parse
 from pydyn.data.store import StoreWriter
+from pydyn.report.page import write_report
 from pydyn.report.results import read_facts
 from pydyn.studies.registry import runs
-from pydyn.studies.run import Run
+from pydyn.studies.run import AnyRun, Run
 from pydyn.training.history import Epoch, History
 from pydyn.training.summary import Accuracy, DeadUnits, Seconds, Summary, write_summary
 
@@ -176,6 +180,25 @@ def synthesise(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[
         )
 
     return write
+
+
+def write_partial(config: Config, results: Path, absent: Iterable[AnyRun] = ()) -> str:
+    """The page of what is left when these Runs' folders are gone; no figure on it is NaN."""
+    for run in absent:
+        shutil.rmtree(run.directory(results), ignore_errors=True)
+    output = results.parent / "partial" / "index.html"
+    shutil.rmtree(output.parent, ignore_errors=True)
+    write_report(config, results, output, progress=lambda line: None, partial=True)
+    page = output.read_text(encoding="utf-8")
+    found = re.search(r"\bnan\b", re.sub("<svg.*?</svg>", "", page, flags=re.DOTALL))
+    assert not found, page[found.start() - 200 :][:400]
+    return page
+
+
+def some_of(listed: Sequence[AnyRun], seed: int) -> list[AnyRun]:
+    """A random part of Runs, from few to nearly all, but one at least stays."""
+    draw = random.Random(seed)
+    return draw.sample(listed, draw.randint(1, len(listed) - 1))
 
 
 class _Tables(HTMLParser):

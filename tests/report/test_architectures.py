@@ -14,7 +14,7 @@ from pydyn.report.page import write_report
 from pydyn.report.results import read_facts
 from pydyn.studies.registry import runs
 from pydyn.training.summary import Summary
-from tests.report.conftest import write_run, write_store
+from tests.report.conftest import some_of, write_partial, write_run, write_store
 
 T_975 = {3: 4.302652729911275}
 BASE: dict[str, Any] = {
@@ -99,3 +99,21 @@ def test_without_grid_and_strategies(report: Any, tmp_path: Path) -> None:
     assert "Experiment 3" not in re.sub("<p>.*?</p>", "", page)
     assert len(written) == 3
     assert "n = 1" in page
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_is_missing_there_is_a_page(report: Any, tmp_path: Path, seed: int) -> None:
+    _, written = report()
+    config = parse(BASE)
+    write_partial(config, tmp_path, some_of(list(written), seed))
+
+
+def test_experiments_that_are_missing_are_named(report: Any, tmp_path: Path) -> None:
+    _, written = report()
+    config = parse(BASE)
+    plain = [run for run in written if run.strategy.name == "full"]
+    page = write_partial(config, tmp_path, [run for run in plain if run.model != "deeper"])
+    assert "No Run is there of experiment 1: base; 4: batch normalisation, augmentation." in page
+    page = write_partial(config, tmp_path, [run for run in written if run.strategy.name != "dynamic"])
+    assert "No Run is there of the grid." in page
+    assert len(pd.read_csv(tmp_path.parent / "partial" / "tables" / "architectures-networks.csv")) == 3

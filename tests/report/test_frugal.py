@@ -18,13 +18,14 @@ from pydyn.energy import Component, Reading
 from pydyn.errors import DataError, RunError
 from pydyn.features.store import ADAPTED
 from pydyn.metrics import measure
-from pydyn.report.frugal.read import read_frugal
+from pydyn.report.frugal.accuracy import accuracy_figure
+from pydyn.report.frugal.read import balanced_accuracy, read_frugal
 from pydyn.report.page import write_report
 from pydyn.report.results import read_facts
 from pydyn.studies.frugal_runs import FineTuningRun, FrugalRun, HeadRun
 from pydyn.studies.registry import runs
 from pydyn.training.frugal_summary import FrugalSummary, write_frugal_summary
-from tests.report.conftest import CLASSES, write_store
+from tests.report.conftest import CLASSES, some_of, write_partial, write_store
 
 T_975 = {2: 12.706204736432095, 3: 4.302652729911275}
 BASE: dict[str, Any] = {
@@ -43,6 +44,11 @@ BASE: dict[str, Any] = {
         "splits": ["declared", "image"],
         "search": {"combinations": [10], "samples": [1000, 100_000]},
     },
+}
+
+TWO_DATA_SETS: dict[str, Any] = {
+    "datasets": {"brain-mri": {"source": "shapes"}},
+    "frugal": {"datasets": ["breakhis", "brain-mri"], "replicates": 2},
 }
 
 
@@ -315,3 +321,52 @@ def test_spoilt_files_are_named(tmp_path: Path) -> None:
     (proposed.features.directory(tmp_path) / ADAPTED).write_bytes(b"")
     with pytest.raises(DataError, match=r"adapted\.safetensors cannot be read"):
         write_report(config, tmp_path, tmp_path / "report" / "index.html", progress=lambda line: None)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_is_missing_there_is_a_page(tmp_path: Path, seed: int) -> None:
+    config, written = synthesise(tmp_path / "results", TWO_DATA_SETS)
+    write_partial(config, tmp_path / "results", some_of(list(written), seed))
+
+
+def test_the_parts_of_the_method_are_compared_where_all_is_there(tmp_path: Path) -> None:
+    config, written = synthesise(tmp_path / "results")
+    gone = next(run for run in written if isinstance(run, HeadRun) and run.adapted and run.purpose == "ablation")
+    write_partial(config, tmp_path / "results", [gone])
+    parts = pd.read_csv(tmp_path / "partial" / "tables" / f"frugal-parts-breakhis-resnet18-imagenet-{gone.splits}.csv")
+    assert (gone.settings[0].kind, gone.weighted, gone.seed) == ("linear", False, 0)
+    every = parts[parts["where"] == "over all settings of the rest"].set_index("part").pairs
+    # Of seed 0 one of the four differences is missing, whichever the part.
+    assert every.tolist() == [2, 2, 2]
+    assert parts[parts["where"] == "the rest as proposed"].pairs.tolist() == [3, 3, 3]
+
+
+def test_without_the_method_its_sections_say_so(tmp_path: Path) -> None:
+    config, written = synthesise(tmp_path / "results")
+    heads = [run for run in written if isinstance(run, HeadRun)]
+    gone = [run for run in heads if run.adapted and run.weighted and run.settings[0].kind == "redesigned"]
+    page = write_partial(config, tmp_path / "results", gone)
+    assert "No Run is there of the proposed method and of fine-tuning on the same images" in page
+    assert "No search is there." in page
+    assert not (tmp_path / "partial" / "tables" / "frugal-changes.csv").exists()
+
+
+def test_data_sets_without_runs_need_not_be_prepared(tmp_path: Path) -> None:
+    config, written = synthesise(tmp_path / "results", TWO_DATA_SETS)
+    (tmp_path / "results" / "data" / "brain-mri.h5").unlink()
+    page = write_partial(config, tmp_path / "results", [run for run in written if run.dataset == "brain-mri"])
+    assert "Images of brain-mri" not in page
+
+
+def test_names_stand_beside_their_rows_where_the_kinds_of_splits_differ(tmp_path: Path) -> None:
+    config, written = synthesise(tmp_path / "results")
+    gone = [run for run in written if run.splits == "declared" and isinstance(run, FineTuningRun)]
+    write_partial(config, tmp_path / "results", gone)
+    places = read_frugal(config, tmp_path / "results", set(gone)).places()
+    figure = accuracy_figure(places, "breakhis", "resnet18-imagenet")
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert sorted(names) == sorted({row.name for rows in places.values() for row in rows})
+    for axis, rows in zip(figure.axes, places.values(), strict=True):
+        means = {row.name: np.mean(list(row.by_seed(balanced_accuracy).values())) for row in rows}
+        drawn = {names[round(bar[0].get_ydata()[0])]: bar[0].get_xdata()[0] for bar in axis.containers}
+        assert drawn == pytest.approx(means)

@@ -1,6 +1,7 @@
 """The study `shapes` on the page: networks trained for real, and what the page says of them."""
 
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from pydyn.training.population_summary import (
     write_population_summary,
 )
 from pydyn.training.shapes import execute_shapes
+from tests.report.conftest import some_of, write_partial
 
 RAW: dict[str, Any] = {
     "studies": ["shapes"],
@@ -231,3 +233,33 @@ def test_stuck_beyond_the_clip_is_told_from_stuck_otherwise() -> None:
     rest |= {"n_train": 90, "n_validation": 45, "n_classes": 3, "n_parameters": 1, "seconds": 1.0, "threads": 1}
     assert at_the_clip([PopulationSummary(run=run, members=members, versions={}, **rest)]) == (1, 2)
     assert np.isclose(CLIPPED_LOSS, 16.118, atol=1e-3)
+
+
+@pytest.fixture
+def copied(trained: tuple[Config, Path], tmp_path: Path) -> tuple[Config, Path]:
+    config, results = trained
+    shutil.copytree(results, tmp_path / "results")
+    return config, tmp_path / "results"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_is_missing_there_is_a_page(copied: tuple[Config, Path], seed: int) -> None:
+    config, results = copied
+    write_partial(config, results, some_of(runs(config, "shapes"), seed))
+
+
+def test_what_is_missing_is_said_and_not_called_unasked(copied: tuple[Config, Path]) -> None:
+    config, results = copied
+    listed = experiments(config, "shapes")
+    page = write_partial(config, results, [*listed["causes"], *listed["analyses"]])
+    assert "No Run is there of the causes." in page
+    assert "No Run is there of the analyses." in page
+    assert "asks for no causes" not in page
+
+
+def test_one_population_of_the_causes_makes_no_table_of_factors(copied: tuple[Config, Path]) -> None:
+    config, results = copied
+    kept = experiments(config, "shapes")["causes"][-1]
+    page = write_partial(config, results, [run for run in runs(config, "shapes") if run != kept])
+    assert "No Run is there of the trainings." in page
+    assert "shapes-factors" not in page

@@ -7,6 +7,7 @@ from pydyn.errors import ConfigError
 from pydyn.selection.controls import Fixed, Full
 from pydyn.selection.dynamic import Dynamic
 from pydyn.studies import registry
+from pydyn.studies.pools import Pool
 
 
 def configuration(**changes):
@@ -47,7 +48,8 @@ def test_the_grid_has_the_published_27_cells_on_four_fifths_of_the_images():
 def test_every_run_has_an_id_of_its_own_and_is_in_one_chunk():
     config = parse(configuration())
     runs = registry.runs(config, "architectures")
-    in_chunks = [run for chunk in registry.chunks(config, "architectures", {"images": 50_000}) for run in chunk.runs]
+    pools = {"images": Pool(50_000, 45_000, exact=True)}
+    in_chunks = [run for chunk in registry.chunks(config, "architectures", pools) for run in chunk.runs]
     assert len({run.id for run in runs}) == len(runs) == 3 * 3 + 27 + 3 * 3
     assert in_chunks == runs
 
@@ -70,3 +72,9 @@ def test_parts_may_be_left_out():
 def test_mistakes_are_named(changes, message):
     with pytest.raises(ConfigError, match=message):
         parse(configuration(**changes))
+
+
+def test_rates_that_ids_do_not_tell_apart_are_refused():
+    config = parse(configuration(grid={"learning_rates": [0.002, 0.00200000001]}))
+    with pytest.raises(ConfigError, match=r"learning_rate = 0.002 of architectures.grid and 0.00200000001 of"):
+        registry.runs(config, "architectures")

@@ -10,6 +10,7 @@ import pytest
 from pydyn.config.main import load, overlay, parse, read
 from pydyn.errors import ConfigError
 from pydyn.studies import registry
+from pydyn.studies.pools import Pool
 from pydyn.studies.shapes_runs import AnalysisRun, PopulationRun
 
 
@@ -67,7 +68,7 @@ def test_an_analysis_is_of_the_population_trained_on_its_data_set():
 
 def test_every_run_is_in_one_chunk_and_analyses_are_in_chunks_of_their_own():
     config = parse(configuration(analyses=[{"dataset": "figures", "filters": "16-4"}]))
-    chunks = registry.chunks(config, "shapes", {"figures": 60})
+    chunks = registry.chunks(config, "shapes", {"figures": Pool(60, 54, exact=True)})
     runs = [run for chunk in chunks for run in chunk.runs]
     assert Counter(runs) == Counter(registry.runs(config, "shapes"))
     for chunk in chunks:
@@ -79,7 +80,7 @@ def test_more_filters_make_smaller_chunks():
     def n_chunks(filters):
         trainings = [{"dataset": "figures", "epochs": epochs, "filters": [filters]} for epochs in range(40, 60)]
         config = parse(configuration(trainings=trainings) | {"chunk_images": 10_000})
-        return len(registry.chunks(config, "shapes", {"figures": 6000}))
+        return len(registry.chunks(config, "shapes", {"figures": Pool(6000, 5400, exact=True)}))
 
     assert n_chunks("2-2") < n_chunks("32-32") == 20
 

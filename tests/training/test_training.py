@@ -329,6 +329,7 @@ def test_runs_that_do_not_fit_the_data_are_refused_by_name(tmp_path, store, cpu,
     run = make_run(strategy=Fixed(alpha=91))
     with pytest.raises(RunError, match=r"fixed-a91.*alpha = 91 is 91 images, allowed is 1 to 90"):
         execute([run], tmp_path, store, cpu, silent)
+    assert not (run.directory(tmp_path) / "history.csv").exists()
 
 
 def test_cuda_without_a_gpu_is_refused():

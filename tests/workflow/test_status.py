@@ -5,12 +5,17 @@ import json
 import subprocess
 import sys
 
+import h5py
 import pytest
 
 from pydyn.config.main import load
 from pydyn.errors import PydynError
-from pydyn.status import read_status
+from pydyn.provenance import training_digest
+from pydyn.selection.dynamic import Dynamic
+from pydyn.status import describe, read_status
 from pydyn.studies import registry
+from pydyn.studies.frugal_runs import FineTuningRun, HeadRun
+from pydyn.training import outdated
 from tests.workflow_copy import ENVIRONMENT
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("finished workflow")]
@@ -28,12 +33,67 @@ def workflow_of_runs(copied):
     return copied, registry.runs(load(*files), "dynamic")
 
 
-def test_a_finished_workflow_has_nothing_to_go(workflow_of_runs):
+def test_a_finished_workflow_has_nothing_to_go(finished):
+    statuses, problems = read_status(finished.results)
+    assert not problems
+    assert [status.study for status in statuses] == ["dynamic", "frugal", "architectures", "shapes"]
+    for status in statuses:
+        assert status.count("complete") == len(status.runs) > 0
+        assert status.seconds_spent > 0
+        assert status.seconds_left == 0
+
+
+def test_runs_on_other_data_are_outdated(workflow_of_runs):
     workflow, runs = workflow_of_runs
+    store = workflow.results / "data" / f"{runs[0].dataset}.h5"
+    (runs[0].directory(workflow.results) / "summary.json").unlink()
+    with h5py.File(store, "r+") as file:
+        file.attrs["digest"] = "0" * 64
     status = status_of(workflow)
-    assert status.count("complete") == len(status.runs) == len(runs)
-    assert status.seconds_spent > 0
-    assert status.seconds_left == 0
+    assert status.count("outdated") == len(status.runs) == len(runs)
+    assert status.seconds_spent == 0
+    assert status.seconds_left > 0
+    (line,) = [line for line in describe([status], []).splitlines() if line.startswith("outdated")]
+    assert line.startswith(f"outdated: {len(runs)} of dynamic, such as {runs[0].id}: what is there came from another")
+    store.unlink()
+    assert status_of(workflow).count("complete") == len(runs) - 1
+
+
+def test_runs_of_other_code_are_outdated(workflow_of_runs, monkeypatch):
+    workflow, runs = workflow_of_runs
+    (runs[0].directory(workflow.results) / "summary.json").unlink()
+    monkeypatch.setattr(
+        outdated, "training_digest", lambda strategy: "other" if strategy is Dynamic else training_digest(strategy)
+    )
+    old = {each.run.id for each in status_of(workflow).runs if each.state == "outdated"}
+    assert old == {run.id for run in runs if isinstance(run.strategy, Dynamic)}
+    monkeypatch.setattr(outdated, "heads_digest", lambda: "other")
+    kinds = {type(each.run) for each in status_of(workflow, "frugal").runs if each.state == "outdated"}
+    assert kinds == {HeadRun}
+
+
+def test_runs_of_another_configuration_are_outdated_though_their_ids_are_the_same(workflow_of_runs):
+    workflow, _ = workflow_of_runs
+    config = json.loads((workflow.results / "config.json").read_text())
+    config["frugal"].setdefault("heads", {})["patience"] = 77
+    (workflow.results / "config.json").write_text(json.dumps(config))
+    kinds = {type(each.run): each.state for each in status_of(workflow, "frugal").runs}
+    assert kinds == {HeadRun: "outdated", FineTuningRun: "complete"}
+
+
+def test_heads_on_other_features_are_outdated(workflow_of_runs):
+    workflow, _ = workflow_of_runs
+    head = next(each.run for each in status_of(workflow, "frugal").runs if isinstance(each.run, HeadRun))
+    with h5py.File(head.features.directory(workflow.results) / "features.h5", "r+") as file:
+        file.attrs["digest"] = "0" * 64
+    old = {each.run.features for each in status_of(workflow, "frugal").runs if each.state == "outdated"}
+    assert old == {head.features}
+
+
+def test_status_imports_no_torch():
+    code = "import sys; import pydyn.status; print(sorted({'torch', 'sklearn', 'PIL'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_every_state_is_told_apart(workflow_of_runs):

@@ -1,18 +1,19 @@
 """The study's part of the page: headline and sections."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from pydyn.config.main import Config
 from pydyn.report import published
 from pydyn.report.architectures.pictures import confusion_drawing, curves_drawing, grid_drawing
-from pydyn.report.architectures.rows import Row, accuracies, collapsed, dead_percent, difference, network_rows
+from pydyn.report.architectures.rows import WORDS, Row, accuracies, collapsed, dead_percent, difference, network_rows
 from pydyn.report.architectures.tables import differences_table, grid_table, networks_table
 from pydyn.report.blocks import Block, Facts, Paragraph, Section, StudyReport
 from pydyn.report.dynamic.differences import in_words
 from pydyn.report.results import Replicates, StudyResults, last_accuracy_percent, read_study
 from pydyn.report.runs import StudyPage, facts_of_network
 from pydyn.report.tables import duration, number, with_interval
+from pydyn.studies.run import AnyRun
 
 EXPLANATION = (
     "A report trained four networks on CIFAR-10 in Keras, once each, and drew conclusions from the differences. Here the same "
@@ -23,9 +24,9 @@ EXPLANATION = (
 CHANCE = 10.0
 
 
-def page(config: Config, results: Path) -> StudyPage:
-    """Read the study's results and say what came out. Raises DataError or RunError for what is missing."""
-    found = read_study(config, "architectures", results)
+def page(config: Config, results: Path, left_out: Collection[AnyRun] = ()) -> StudyPage:
+    """Read the study's results, but for some Runs, and say what came out. Raises DataError or RunError for what is missing."""
+    found = read_study(config, "architectures", results, left_out)
     runs = [facts_of_network(result, last_accuracy_percent(result.summary)) for result in found.results]
     return StudyPage(report(found), [found.data], runs)
 
@@ -34,19 +35,27 @@ def report(results: StudyResults) -> StudyReport:
     """All that the page says of the study."""
     rows = network_rows(results)
     cells = results.replicates("grid", "paper")
-    networks: list[Block] = [
-        Paragraph(EXPLANATION),
-        networks_table(results, rows),
-        differences_table(rows),
-        curves_drawing(rows),
-        confusion_drawing(rows, results.data.class_names),
-    ]
+    networks: list[Block] = [Paragraph(EXPLANATION)]
+    plain = {row.experiment for row in rows if row.is_plain}
+    if absent := [f"{experiment}: {words}" for experiment, words in WORDS.items() if experiment not in plain]:
+        networks.append(Paragraph(f"No Run is there of experiment {'; '.join(absent)}."))
+    if rows:
+        networks.append(networks_table(results, rows))
+        networks += [table] if (table := differences_table(rows)) else []
+        networks.append(curves_drawing(rows))
+    if plain:
+        networks.append(confusion_drawing(rows, results.data.class_names))
     sections = [Section("architectures-networks", "Experiments 1, 2 and 4: networks", networks)]
+    study = results.config.architectures
+    assert study is not None
+    if study.grid and not cells:
+        nothing = [Paragraph("No Run is there of the grid.")]
+        sections.append(Section("architectures-grid", "Experiment 3: hyper-parameters", nothing))
     if cells:
         blocks: list[Block] = [grid_drawing(cells), grid_table(cells), *map(Paragraph, _why_rates_collapse(cells))]
         sections.append(Section("architectures-grid", "Experiment 3: hyper-parameters", blocks))
     return StudyReport(
-        "Architectures", _facts(results), list(_findings(rows, cells)), list(_caveats(results, rows)), sections
+        "Architectures", _facts(results), list(_findings(rows, cells)), list(_caveats(results)), sections
     )
 
 
@@ -82,14 +91,17 @@ def _findings(rows: Sequence[Row], cells: Sequence[Replicates]) -> Iterator[str]
         (4, 2): "Experiment 4 is the best of all",
     }
     for (ours, theirs), claim in claims.items():
+        if not {ours, theirs} <= plain.keys():
+            continue
         found_ = difference(plain[ours].replicates, plain[theirs].replicates)
         if found_ is not None:
             yield f"“{claim}”, says the source: {_survives(found_.verdict, found_.mean)}. {in_words(found_)}."
     if cells:
-        yield _hyperparameters_against_networks(plain, cells)
+        if 1 in plain and len(plain) > 1:
+            yield _hyperparameters_against_networks(plain, cells)
         yield from _why_rates_collapse(cells)
     for row in rows:
-        if not row.is_plain:
+        if not row.is_plain and row.experiment in plain:
             found_ = difference(row.replicates, plain[row.experiment].replicates)
             if found_ is not None:
                 yield f"Experiment {row.name}, against the full pool: {in_words(found_)}."
@@ -106,7 +118,7 @@ def _hyperparameters_against_networks(plain: dict[int, Row], cells: Sequence[Rep
     base = accuracies(plain[1].replicates).mean
     by_grid, by_network = (
         accuracies(best).mean - base,
-        max(accuracies(plain[number_].replicates).mean for number_ in (2, 4)) - base,
+        max(accuracies(row.replicates).mean for number_, row in plain.items() if number_ != 1) - base,
     )
     run = best.run
     place, _ = max(published.architectures_grid().items(), key=lambda item: item[1].accuracy_percent)
@@ -141,8 +153,9 @@ def _why_rates_collapse(cells: Sequence[Replicates]) -> list[str]:
     return [f"{text}."]
 
 
-def _caveats(results: StudyResults, rows: Sequence[Row]) -> Iterator[str]:
-    data = results.data
+def _caveats(results: StudyResults) -> Iterator[str]:
+    data, study = results.data, results.config.architectures
+    assert study is not None
     differences = []
     if not published.is_dataset(data.class_names):
         differences.append(f"the data set {data.name} instead of {published.DATASET}")
@@ -150,7 +163,7 @@ def _caveats(results: StudyResults, rows: Sequence[Row]) -> Iterator[str]:
         differences.append(f"images from {data.declaration['source']}, which may be lossy copies")
     if data.n_train != published.POOL:
         differences.append(f"{data.n_train:,} training images instead of {published.POOL:,}")
-    if (epochs := rows[0].replicates.run.epochs) != 10:
-        differences.append(f"{epochs} epochs instead of 10")
+    if study.epochs != 10:
+        differences.append(f"{study.epochs} epochs instead of 10")
     if differences:
         yield f"The setting differs from the published one: {'; '.join(differences)}."

@@ -81,8 +81,8 @@ def networks_table(results: StudyResults, rows: Sequence[Row]) -> Table:
     return listing("architectures-networks", caption, pd.DataFrame(records), columns)
 
 
-def differences_table(rows: Sequence[Row]) -> Table:
-    """Which differences between experiments hold."""
+def differences_table(rows: Sequence[Row]) -> Table | None:
+    """Which differences between experiments hold; None if no two share a seed."""
     plain = [row for row in rows if row.is_plain]
     pairs = [(second, first) for first, second in combinations(plain, 2)]
     pairs += [(row, own) for row in rows if not row.is_plain for own in plain if own.experiment == row.experiment]
@@ -109,6 +109,8 @@ def differences_table(rows: Sequence[Row]) -> Table:
                 "published_difference_points": told,
             }
         )
+    if not records:
+        return None
     columns = {
         "experiment": lambda row: label(row.experiment),
         "against": lambda row: label(row.against),

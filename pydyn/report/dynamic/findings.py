@@ -79,6 +79,9 @@ def _spread(rows: list[Replicates]) -> str:
     parts = []
     for row, name in zip(rows, row_names(rows), strict=True):
         accuracies = row.by_seed(accuracy_percent).values()
+        if len(accuracies) == 1:
+            parts.append(f"{name}, one Run, no spread")
+            continue
         ends = f"{number(min(accuracies), 1)} to {number(max(accuracies), 1)} %"
         parts.append(
             f"{name}, {number(row.estimate(accuracy_percent).std or 0.0, 2)} points ({ends}, n = {len(accuracies)})"

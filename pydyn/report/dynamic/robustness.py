@@ -70,7 +70,7 @@ def _table(results: StudyResults, protocol: str) -> Table:
         "mean of maxima": lambda row: Cell(
             with_interval(row.maximum_percent_mean, row.maximum_percent_half_width_95, 2)
         ),
-        "std": lambda row: Cell(number(row.maximum_percent_std, 2)),
+        "std": lambda row: missing(NONE) if row.n == 1 else Cell(number(row.maximum_percent_std, 2)),
         "lowest to highest": lambda row: Cell(f"{row.maximum_percent_lowest:.2f} to {row.maximum_percent_highest:.2f}"),
         "reported": lambda row: Cell(with_interval(row.accuracy_percent_mean, row.accuracy_percent_half_width_95, 2)),
         "at last epoch": lambda row: Cell(

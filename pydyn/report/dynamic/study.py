@@ -1,5 +1,6 @@
 """The study's part of the page: headline and sections."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from pydyn.config.main import Config
@@ -10,6 +11,7 @@ from pydyn.report.dynamic.notes import caveats
 from pydyn.report.results import StudyResults, accuracy_percent, read_study
 from pydyn.report.runs import StudyPage, facts_of_network
 from pydyn.report.tables import duration, number
+from pydyn.studies.run import AnyRun
 
 EXPLANATION = (
     "Protocol paper steers the selection by the test images and reports the maximum over the epochs on these same "
@@ -18,9 +20,9 @@ EXPLANATION = (
 )
 
 
-def page(config: Config, results: Path) -> StudyPage:
-    """Read the study's results and say what came out. Raises DataError or RunError for what is missing."""
-    found = read_study(config, "dynamic", results)
+def page(config: Config, results: Path, left_out: Collection[AnyRun] = ()) -> StudyPage:
+    """Read the study's results, but for some Runs, and say what came out. Raises DataError or RunError for what is missing."""
+    found = read_study(config, "dynamic", results, left_out)
     return StudyPage(
         report(found),
         [found.data],

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from pydyn.report.dynamic.differences import interval_cell
 from pydyn.report.figures import COLOURS, PAGE_WIDTH, Drawing, finish, style
 from pydyn.report.frugal.names import SPLITS
-from pydyn.report.frugal.read import FrugalResults, Row, Value, accuracy, balanced_accuracy, fine_tuning_of
+from pydyn.report.frugal.read import Row, Value, accuracy, balanced_accuracy, fine_tuning_of
 from pydyn.report.statistics import Estimate
 from pydyn.report.tables import NONE, Cell, Table, label, listing, missing, number, with_interval
 
@@ -23,12 +23,19 @@ MEASURES: dict[str, tuple[str, Value, int]] = {
     "group_accuracy_percent": ("by group, %", lambda summary: 100 * _or_nan(summary.test.group_accuracy), 1),
 }
 
+ALL_PARTS = [
+    (adapted, redesigned, weighted)
+    for adapted in (False, True)
+    for redesigned in (False, True)
+    for weighted in (False, True)
+]
+
 
 def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-def accuracy_table(place: tuple[str, str, str], rows: Sequence[Row], results: FrugalResults) -> Table:
+def accuracy_table(place: tuple[str, str, str], rows: Sequence[Row]) -> Table:
     """Every setting of a place, with all metrics."""
     dataset, backbone, splits = place
     grouped = any(summary.test.n_groups for row in rows for summary in row.results)
@@ -54,7 +61,7 @@ def accuracy_table(place: tuple[str, str, str], rows: Sequence[Row], results: Fr
         "By group: mean over groups (patients, say) of the share of their images that are right. " if grouped else ""
     )
     caption = (
-        f"Test images of {dataset}, {SPLITS[splits]}, {backbone}: means over {results.study.replicates} replicates ± half-width "
+        f"Test images of {dataset}, {SPLITS[splits]}, {backbone}: means over the replicates (n) ± half-width "
         f"of the 95 % interval. Each replicate divides the images anew ({n_test} test images), so that intervals hold the luck "
         f"of the division as well as of the training. {groups}ECE: expected calibration error, 15 bins."
     )
@@ -71,19 +78,26 @@ def _measure(name: str, decimals: int) -> Callable[[Any], Cell]:
     return cell
 
 
-def parts_table(place: tuple[str, str, str], rows: Sequence[Row]) -> Table:
-    """What each part of the method is worth: the proposed setting with and without it, and the mean over the others."""
+def parts_table(place: tuple[str, str, str], rows: Sequence[Row]) -> Table | None:
+    """What each part of the method is worth: the proposed setting with and without it, and the mean over the others.
+
+    None if too few heads are there.
+    """
     dataset, backbone, splits = place
     heads = {row.parts: row for row in rows if not row.is_fine_tuning}
     records = []
     for position, part in enumerate(("adaptation", "redesigned head", "weighting")):
         for where, pairs in {
             "the rest as proposed": [(True, True, True)],
-            "over all settings of the rest": [parts for parts in heads if parts[position]],
+            "over all settings of the rest": [parts for parts in ALL_PARTS if parts[position]],
         }.items():
+            if not all({on, _without(on, position)} <= heads.keys() for on in pairs):
+                continue
             difference = _mean_difference(
                 [(heads[on], heads[_without(on, position)]) for on in pairs], balanced_accuracy
             )
+            if difference is None:
+                continue
             low, high = difference.interval or (None, None)
             records.append(
                 {
@@ -96,6 +110,8 @@ def parts_table(place: tuple[str, str, str], rows: Sequence[Row]) -> Table:
                     "verdict": difference.verdict,
                 }
             )
+    if not records:
+        return None
     columns = {
         "with less without": lambda row: label(row.part),
         "": lambda row: label(row.where),
@@ -117,46 +133,56 @@ def _without(parts: tuple[bool, bool, bool], position: int) -> tuple[bool, bool,
     return adapted, redesigned, weighted
 
 
-def _mean_difference(pairs: Sequence[tuple[Row, Row]], value: Value) -> Estimate:
+def _mean_difference(pairs: Sequence[tuple[Row, Row]], value: Value) -> Estimate | None:
+    """Over the replicates of which every pair is there; None if there are none."""
     from pydyn.report.statistics import estimate
 
     by_seed: dict[int, list[float]] = {}
     for on, off in pairs:
         theirs = off.by_seed(value)
         for seed, ours in on.by_seed(value).items():
-            by_seed.setdefault(seed, []).append(ours - theirs[seed])
-    return estimate([float(np.mean(differences)) for differences in by_seed.values()])
+            if seed in theirs:
+                by_seed.setdefault(seed, []).append(ours - theirs[seed])
+    whole = [differences for differences in by_seed.values() if len(differences) == len(pairs)]
+    return estimate([float(np.mean(differences)) for differences in whole]) if whole else None
 
 
 def accuracy_drawing(places: dict[tuple[str, str, str], list[Row]], dataset: str, backbone: str) -> Drawing:
     """Every setting with its interval; the replicates as dots."""
-    kinds = [splits for name, label_, splits in places if (name, label_) == (dataset, backbone)]
-    names = [row.name for row in places[dataset, backbone, kinds[0]]]
     with style():
-        figure = Figure(figsize=(PAGE_WIDTH, 0.9 + 0.3 * len(names)))
-        axes = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
-        for axis, splits in zip(axes, kinds, strict=True):
-            rows = places[dataset, backbone, splits]
-            rival = fine_tuning_of(rows)
-            if rival and (found := rival.estimate(balanced_accuracy)):
-                axis.axvline(found.mean, color="#aaaaaa", linewidth=1, linestyle=(0, (4, 3)))
-            for height, row in enumerate(rows):
-                found = row.estimate(balanced_accuracy)
-                if found is None:
-                    continue
-                colour = COLOURS[0] if row.is_fine_tuning else COLOURS[1] if row.is_proposed else COLOURS[2]
-                values = list(row.by_seed(balanced_accuracy).values())
-                axis.plot(values, [height + 0.22] * len(values), ".", color=colour, alpha=0.5, markersize=4)
-                axis.errorbar(found.mean, height, xerr=found.half_width, fmt="o", color=colour, markersize=4, capsize=2)
-            axis.set_title(SPLITS[splits])
-            axis.set_xlabel("balanced accuracy, %")
-            # An interval of few replicates may reach beyond what an accuracy can be.
-            lowest = min(min(row.by_seed(balanced_accuracy).values()) for row in rows)
-            axis.set_xlim(max(0.0, lowest - 15), 102)
-        axes[0].set_yticks(range(len(names)), names)
-        axes[0].invert_yaxis()
+        figure = accuracy_figure(places, dataset, backbone)
         caption = (
             f"Balanced accuracy on test images of {dataset}, {backbone}: mean and 95 % interval over the replicates, "
             "the small dots below. Dashed: the mean of fine-tuning. Intervals may leave the picture."
         )
         return finish(f"frugal-accuracy-{dataset}-{backbone}", caption, figure)
+
+
+def accuracy_figure(places: dict[tuple[str, str, str], list[Row]], dataset: str, backbone: str) -> Figure:
+    """A panel for each kind of division, settings at the same height in all. To be called inside `style()`."""
+    kinds = [splits for name, label_, splits in places if (name, label_) == (dataset, backbone)]
+    # Of a partial study, one kind may have settings that another has not.
+    names = list(dict.fromkeys(row.name for splits in kinds for row in places[dataset, backbone, splits]))
+    figure = Figure(figsize=(PAGE_WIDTH, 0.9 + 0.3 * len(names)))
+    axes = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+    for axis, splits in zip(axes, kinds, strict=True):
+        rows = places[dataset, backbone, splits]
+        rival = fine_tuning_of(rows)
+        if rival and (found := rival.estimate(balanced_accuracy)):
+            axis.axvline(found.mean, color="#aaaaaa", linewidth=1, linestyle=(0, (4, 3)))
+        for row in rows:
+            found, height = row.estimate(balanced_accuracy), names.index(row.name)
+            if found is None:
+                continue
+            colour = COLOURS[0] if row.is_fine_tuning else COLOURS[1] if row.is_proposed else COLOURS[2]
+            values = list(row.by_seed(balanced_accuracy).values())
+            axis.plot(values, [height + 0.22] * len(values), ".", color=colour, alpha=0.5, markersize=4)
+            axis.errorbar(found.mean, height, xerr=found.half_width, fmt="o", color=colour, markersize=4, capsize=2)
+        axis.set_title(SPLITS[splits])
+        axis.set_xlabel("balanced accuracy, %")
+        # An interval of few replicates may reach beyond what an accuracy can be.
+        lowest = min(min(row.by_seed(balanced_accuracy).values()) for row in rows)
+        axis.set_xlim(max(0.0, lowest - 15), 102)
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].invert_yaxis()
+    return figure

@@ -113,17 +113,17 @@ QUANTITIES: dict[str, tuple[str, bool]] = {
 """As published: what each is called, and whether it is shown with its sign."""
 
 
-def change_table(results: FrugalResults) -> Table:
-    """The proposed method less fine-tuning, beside the published means over four backbones."""
+def change_table(results: FrugalResults) -> Table | None:
+    """The proposed method less fine-tuning, beside the published means over four backbones; None if no place has both."""
     records = []
     for (dataset, backbone, splits), rows in results.places().items():
-        rival = fine_tuning_of(rows)
-        if rival is None:
+        ours, rival = proposed_of(rows), fine_tuning_of(rows)
+        change = ours.against(rival, accuracy) if ours and rival else None
+        if ours is None or rival is None or change is None:
             continue
-        ours = proposed_of(rows)
-        record: dict[str, Any] = {"dataset": dataset, "backbone": backbone, "splits": splits, "n": len(ours.results)}
+        record: dict[str, Any] = {"dataset": dataset, "backbone": backbone, "splits": splits, "n": change.n}
         for quantity, found in {
-            "accuracy_change_points": ours.against(rival, accuracy),
+            "accuracy_change_points": change,
             "training_time_reduction_percent": reductions(ours, rival, seconds),
             "emissions_reduction_percent": reductions(ours, rival, kg_co2),
         }.items():
@@ -135,6 +135,8 @@ def change_table(results: FrugalResults) -> Table:
                 f"published_{quantity}_std": reference[1] if reference else None,
             }
         records.append(record)
+    if not records:
+        return None
     columns: dict[str, Callable[[Any], Cell]] = {
         "data set": lambda row: label(row.dataset, f"{row.backbone}, {row.splits} split, n = {row.n}"),
     }
@@ -248,9 +250,11 @@ def _duration(value: float) -> str:
     return f"{number(value / 3600, 1)} h" if value < 48 * 3600 else f"{number(value / 86400, 1)} d"
 
 
-def cost_drawing(results: FrugalResults) -> Drawing:
-    """Accuracy against seconds: every setting of every place of the first kind of split."""
+def cost_drawing(results: FrugalResults) -> Drawing | None:
+    """Accuracy against seconds: every setting of every place of the first kind of split; None if there is none."""
     places = {place: rows for place, rows in results.places().items() if place[2] == results.study.splits[0]}
+    if not places:
+        return None
     n_lines = (len(places) + 1) // 2
     with style():
         figure = Figure(figsize=(PAGE_WIDTH, 0.4 + 2.4 * n_lines))
@@ -284,8 +288,11 @@ def cost_drawing(results: FrugalResults) -> Drawing:
             axis.set_title(f"{dataset}\n{backbone}", fontsize=8)
             axis.set_xlabel("seconds of training")
             axis.set_ylabel("test accuracy, %")
-        handles, names = axes[0].get_legend_handles_labels()
-        unique = dict(zip(names, handles, strict=True))
+        unique = {
+            name: handle
+            for axis in reversed(axes[: len(places)])
+            for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)
+        }
         figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=3)
         caption = (
             f"Test accuracy against what training took, {SPLITS[results.study.splits[0]]}: means over the replicates, the "

@@ -5,15 +5,14 @@ from matplotlib.figure import Figure
 
 from pydyn.metrics import calibration
 from pydyn.report.figures import COLOUR_MAP, COLOURS, PAGE_WIDTH, Drawing, finish, line_style, style
-from pydyn.report.frugal.read import FrugalResults, Row, adaptation_of, fine_tuning_of, proposed_of
+from pydyn.report.frugal.read import FrugalResults, Row, adaptation_of
 from pydyn.studies.frugal_runs import HeadRun
 
 
-def reliability_drawing(place: tuple[str, str, str], rows: list[Row]) -> Drawing:
+def reliability_drawing(place: tuple[str, str, str], ours: Row, rival: Row | None) -> Drawing:
     """Are probabilities what they say? Proposed method and fine-tuning, test images of all replicates together."""
     dataset, backbone, splits = place
-    rival = fine_tuning_of(rows)
-    shown = [proposed_of(rows), *([rival] if rival else [])]
+    shown = [ours, *([rival] if rival else [])]
     with style():
         figure = Figure(figsize=(PAGE_WIDTH, 2.9))
         axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
@@ -43,11 +42,12 @@ def reliability_drawing(place: tuple[str, str, str], rows: list[Row]) -> Drawing
         return finish(f"frugal-reliability-{dataset}-{backbone}-{splits}", caption, figure)
 
 
-def confusion_drawing(place: tuple[str, str, str], rows: list[Row], class_names: tuple[str, ...]) -> Drawing:
+def confusion_drawing(
+    place: tuple[str, str, str], ours: Row, rival: Row | None, class_names: tuple[str, ...]
+) -> Drawing:
     """Which classes are taken for which."""
     dataset, backbone, splits = place
-    rival = fine_tuning_of(rows)
-    shown = [proposed_of(rows), *([rival] if rival else [])]
+    shown = [ours, *([rival] if rival else [])]
     side = min(3.4, 1.4 + 0.45 * len(class_names))
     with style():
         figure = Figure(figsize=(PAGE_WIDTH, side))

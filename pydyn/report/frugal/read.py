@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +17,11 @@ from pydyn.config.main import Config
 from pydyn.energy import Reading
 from pydyn.errors import DataError, RunError
 from pydyn.features.store import ADAPTED
-from pydyn.report.results import DataFacts, read_facts
+from pydyn.report.results import MISSING, DataFacts, read_facts
 from pydyn.report.statistics import Estimate, estimate, paired_difference
-from pydyn.studies.frugal import experiments
+from pydyn.studies.frugal import datasets, experiments
 from pydyn.studies.frugal_runs import FineTuningRun, FrugalRun, HeadRun
+from pydyn.studies.run import AnyRun
 from pydyn.training.frugal_summary import FrugalSummary, read_frugal_summary
 
 Value = Callable[[FrugalSummary], float]
@@ -166,18 +167,26 @@ def fine_tuning_of(rows: list[Row]) -> Row | None:
     return next((row for row in rows if row.is_fine_tuning), None)
 
 
-def proposed_of(rows: list[Row]) -> Row:
+def proposed_of(rows: list[Row]) -> Row | None:
     """The method among the rows of a place."""
-    return next(row for row in rows if row.is_proposed)
+    return next((row for row in rows if row.is_proposed), None)
 
 
-def read_frugal(config: Config, results: Path) -> FrugalResults:
-    """Read the study's image stores and Runs. Raises DataError or RunError for what is missing, naming it and what to do."""
-    assert config.frugal is not None
-    data = {name: read_facts(name, results) for name in config.frugal.datasets}
-    summaries = {
-        experiment: tuple(_read_run(run, results, data[run.dataset]) for run in dict.fromkeys(runs))
+def read_frugal(config: Config, results: Path, left_out: Collection[AnyRun] = ()) -> FrugalResults:
+    """Read the study's Runs, but for some, and their image stores.
+
+    Experiments without Runs are none. Raises DataError or RunError for what is missing, naming it and what to do.
+    """
+    listed = {
+        experiment: kept
         for experiment, runs in experiments(config).items()
+        if (kept := [run for run in dict.fromkeys(runs) if run not in left_out])
+    }
+    named = {run.dataset for runs in listed.values() for run in runs}
+    data = {name: read_facts(name, results) for name in datasets(config) if name in named}
+    summaries = {
+        experiment: tuple(_read_run(run, results, data[run.dataset]) for run in runs)
+        for experiment, runs in listed.items()
     }
     return FrugalResults(config, results, data, summaries)
 
@@ -186,7 +195,7 @@ def _read_run(run: FrugalRun, results: Path, data: DataFacts) -> FrugalSummary:
     path = run.directory(results) / "summary.json"
     what_to_do = "remove that folder and run the workflow again"
     if not path.exists():
-        raise RunError(f"Run {run.id} is not complete: {path.parent} has no summary.json; run the workflow again")
+        raise RunError(f"Run {run.id} is not complete: {path.parent} has no summary.json; {MISSING}")
     summary = read_frugal_summary(path)
     if summary.run != run:
         raise RunError(f"Run {run.id}: {path.parent} holds another Run ({summary.run.id}); {what_to_do}")

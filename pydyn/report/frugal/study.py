@@ -1,13 +1,13 @@
 """The study's part of the page: headline and sections."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pydyn.config.main import Config
 from pydyn.report import published
 from pydyn.report.blocks import Block, Facts, Heading, Paragraph, Section, StudyReport
 from pydyn.report.dynamic.differences import in_words
-from pydyn.report.frugal.accuracy import accuracy_drawing, accuracy_table, parts_table
+from pydyn.report.frugal.accuracy import ALL_PARTS, accuracy_drawing, accuracy_table, parts_table
 from pydyn.report.frugal.costs import change_table, cost_drawing, cost_table, reading_problems, reductions, search_table
 from pydyn.report.frugal.names import SPLITS
 from pydyn.report.frugal.pictures import adaptation_drawing, confusion_drawing, reliability_drawing
@@ -26,6 +26,7 @@ from pydyn.report.runs import RunFacts, StudyPage
 from pydyn.report.statistics import Estimate, estimate
 from pydyn.report.tables import capitalised, duration, number, with_interval
 from pydyn.studies.frugal_runs import HeadRun
+from pydyn.studies.run import AnyRun
 from pydyn.training.frugal_summary import FrugalSummary
 
 EXPLANATION = (
@@ -38,9 +39,9 @@ EXPLANATION = (
 )
 
 
-def page(config: Config, results: Path) -> StudyPage:
-    """Read the study's results and say what came out. Raises DataError or RunError for what is missing."""
-    found = read_frugal(config, results)
+def page(config: Config, results: Path, left_out: Collection[AnyRun] = ()) -> StudyPage:
+    """Read the study's results, but for some Runs, and say what came out. Raises DataError or RunError for what is missing."""
+    found = read_frugal(config, results, left_out)
     return StudyPage(report(found), list(found.data.values()), [_facts_of(summary) for summary in found.every])
 
 
@@ -67,29 +68,34 @@ def report(results: FrugalResults) -> StudyReport:
 
 def _comparison(results: FrugalResults) -> list[Block]:
     blocks: list[Block] = []
-    if results.study.fine_tuning:
-        blocks.append(change_table(results))
-    else:
+    if not results.study.fine_tuning:
         blocks.append(Paragraph("Fine-tuning was not run."))
-    blocks.append(cost_drawing(results))
+    elif table := change_table(results):
+        blocks.append(table)
+    else:
+        blocks.append(Paragraph("No Run is there of the proposed method and of fine-tuning on the same images."))
+    blocks += [drawing] if (drawing := cost_drawing(results)) else []
     places = results.places()
     for dataset, backbone in dict.fromkeys(place[:2] for place in places):
         blocks += [Heading(f"{dataset}, {backbone}"), accuracy_drawing(places, dataset, backbone)]
         for place, rows in places.items():
             if place[:2] == (dataset, backbone):
-                blocks += [accuracy_table(place, rows, results), cost_table(place, rows)]
+                blocks += [accuracy_table(place, rows), cost_table(place, rows)]
         first = (dataset, backbone, results.study.splits[0])
-        blocks += [
-            reliability_drawing(first, places[first]),
-            confusion_drawing(first, places[first], results.data[dataset].class_names),
-            _to_take_away(places[first], results),
-        ]
+        if ours := proposed_of(places.get(first, [])):
+            blocks += [
+                reliability_drawing(first, ours, fine_tuning_of(places[first])),
+                confusion_drawing(first, ours, fine_tuning_of(places[first]), results.data[dataset].class_names),
+                _to_take_away(ours, results),
+            ]
+        else:
+            blocks.append(Paragraph(f"No Run is there of the proposed method, {SPLITS[first[2]]}."))
     return blocks
 
 
-def _to_take_away(rows: Sequence[Row], results: FrugalResults) -> Paragraph:
+def _to_take_away(ours: Row, results: FrugalResults) -> Paragraph:
     """How to use what was trained."""
-    folder = proposed_of(list(rows)).run.directory(results.folder)
+    folder = ours.run.directory(results.folder)
     return Paragraph(
         f"To use this classifier on other images: pydyn export {folder} --output model, then pydyn predict model "
         "IMAGES (or --onnx for other runtimes)."
@@ -97,9 +103,14 @@ def _to_take_away(rows: Sequence[Row], results: FrugalResults) -> Paragraph:
 
 
 def _ablation(results: FrugalResults) -> list[Block]:
-    blocks: list[Block] = [parts_table(place, rows) for place, rows in results.places().items()]
-    drawing = adaptation_drawing(results)
-    return [*blocks, drawing or Paragraph("No backbone has batch normalisation: nothing was adapted.")]
+    blocks: list[Block] = [table for place, rows in results.places().items() if (table := parts_table(place, rows))]
+    if not blocks:
+        blocks.append(Paragraph("Too few Runs are there to tell what a part of the method is worth."))
+    if drawing := adaptation_drawing(results):
+        blocks.append(drawing)
+    elif any(row.is_proposed for row in results.rows("ablation")):
+        blocks.append(Paragraph("No backbone has batch normalisation: nothing was adapted."))
+    return blocks
 
 
 def _search(results: FrugalResults) -> list[Block]:
@@ -114,7 +125,7 @@ def _search(results: FrugalResults) -> list[Block]:
         for row in results.rows("search")
         if isinstance(row.run, HeadRun)
     ]
-    return [table, Paragraph(f"What the searches found: {'; '.join(found)}.")]
+    return [table, Paragraph(f"What the searches found: {'; '.join(found)}." if found else "No search is there.")]
 
 
 def _both(results: FrugalResults) -> bool:
@@ -129,7 +140,9 @@ def _splits(results: FrugalResults) -> list[Block]:
         if splits != "declared" or others is None:
             continue
         for row in [row for row in (fine_tuning_of(rows), proposed_of(rows)) if row]:
-            other = next(candidate for candidate in others if candidate.name == row.name)
+            other = next((candidate for candidate in others if candidate.name == row.name), None)
+            if other is None:
+                continue
             whole, torn = row.estimate(balanced_accuracy), other.estimate(balanced_accuracy)
             assert whole is not None and torn is not None
             texts.append(
@@ -176,10 +189,12 @@ def _findings(results: FrugalResults) -> Iterator[str]:
         if splits != results.study.splits[0]:
             continue
         ours, rival = proposed_of(rows), fine_tuning_of(rows)
+        if ours is None:
+            continue
         reached = ours.estimate(accuracy)
         assert reached is not None
         value = f"{with_interval(reached.mean, reached.half_width, 1)} %"
-        if rival is None:
+        if rival is None or ours.against(rival, accuracy) is None:
             yield f"{dataset}, {backbone}: the proposed method reaches an accuracy of {value} on test images (n = {reached.n})."
             continue
         yield _against_fine_tuning(dataset, backbone, value, ours, rival)
@@ -220,11 +235,15 @@ def _what_parts_are_worth(results: FrugalResults) -> Iterator[str]:
         for place, rows in results.places().items():
             if place[2] != results.study.splits[0]:
                 continue
-            heads = {row.parts: row for row in rows if not row.is_fine_tuning}
-            for seed in heads[True, True, True].by_seed(balanced_accuracy):
-                with_it = [row.by_seed(balanced_accuracy)[seed] for parts, row in heads.items() if parts[position]]
-                without = [row.by_seed(balanced_accuracy)[seed] for parts, row in heads.items() if not parts[position]]
+            heads = {row.parts: row.by_seed(balanced_accuracy) for row in rows if not row.is_fine_tuning}
+            # Replicates of which a head is missing would be compared with less of themselves.
+            whole = set.intersection(*map(set, heads.values())) if len(heads) == len(ALL_PARTS) else set()
+            for seed in sorted(whole):
+                with_it = [by_seed[seed] for parts, by_seed in heads.items() if parts[position]]
+                without = [by_seed[seed] for parts, by_seed in heads.items() if not parts[position]]
                 differences.append(sum(with_it) / len(with_it) - sum(without) / len(without))
+        if not differences:
+            continue
         found: Estimate = estimate(differences)
         yield f"Over all data sets, backbones and replicates, {part} is worth {in_words(found)} of balanced accuracy."
 

@@ -68,8 +68,8 @@ def learnt_of(summary: PopulationSummary) -> int:
     return sum(summary.end(member) == LEARNT_NAME for member in summary.members)
 
 
-def factors_table(place: Place, summaries: Sequence[PopulationSummary]) -> Table:
-    """Each factor alone, over all combinations of the others."""
+def factors_table(place: Place, summaries: Sequence[PopulationSummary]) -> Table | None:
+    """Each factor alone, over all combinations of the others; None if none varies."""
     ends = ends_of(summaries[0].n_classes)
     records: list[dict[str, Any]] = []
     for factor, value in FACTORS.items():
@@ -90,6 +90,8 @@ def factors_table(place: Place, summaries: Sequence[PopulationSummary]) -> Table
                     "dead_outputs_mean": _mean(member.dead_outputs for _, member in members),
                 }
             )
+    if not records:
+        return None
     frame = pd.DataFrame(records)
     shown = frame.rename(columns={end: f"end{position}" for position, end in enumerate(ends)})
     columns: dict[str, Callable[[Any], Cell]] = {

@@ -1,6 +1,6 @@
 """Results of the study `shapes` as the report reads them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from pydyn.config.main import Config
 from pydyn.config.shapes import ShapesStudy
 from pydyn.errors import RunError
 from pydyn.report import published
-from pydyn.report.results import DataFacts, read_facts
+from pydyn.report.results import MISSING, DataFacts, read_facts
 from pydyn.studies.run import AnyRun
 from pydyn.studies.shapes import datasets, experiments
 from pydyn.studies.shapes_runs import AnalysisRun, PopulationRun
@@ -146,10 +146,14 @@ def ends_of(n_classes: int) -> list[str]:
     return [LEARNT_NAME, *(f"{right}/{n_classes}" for right in range(n_classes - 1, 0, -1)), OTHER_NAME, DIVERGED_NAME]
 
 
-def read_shapes(config: Config, results: Path) -> ShapesResults:
-    """Read the study's image stores and Runs. Raises DataError or RunError for what is missing, naming it and what to do."""
-    data = {name: read_facts(name, results) for name in datasets(config)}
-    listed = experiments(config)
+def read_shapes(config: Config, results: Path, left_out: Collection[AnyRun] = ()) -> ShapesResults:
+    """Read the study's Runs, but for some, and their image stores.
+
+    Raises DataError or RunError for what is missing, naming it and what to do.
+    """
+    listed = {name: [run for run in runs if run not in left_out] for name, runs in experiments(config).items()}
+    named = {run.dataset for runs in listed.values() for run in runs}
+    data = {name: read_facts(name, results) for name in datasets(config) if name in named}
     combinations = []
     for run in listed["trainings"]:
         assert isinstance(run, PopulationRun)
@@ -194,7 +198,7 @@ def _read_analysis(run: AnalysisRun, results: Path, data: DataFacts) -> Analysed
 def _summary_of(run: AnyRun, results: Path) -> Path:
     path = run.directory(results) / "summary.json"
     if not path.exists():
-        raise RunError(f"Run {run.id} is not complete: {path.parent} has no summary.json; run the workflow again")
+        raise RunError(f"Run {run.id} is not complete: {path.parent} has no summary.json; {MISSING}")
     return path
 
 

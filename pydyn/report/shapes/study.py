@@ -1,6 +1,6 @@
 """The study's part of the page: headline and sections."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import takewhile
 from pathlib import Path
 
@@ -38,6 +38,7 @@ from pydyn.report.shapes.read import Analysed, ShapesResults, read_shapes
 from pydyn.report.shapes.trainings import counts_table, one_layer_table, shares_drawing, totals_table
 from pydyn.report.statistics import share_interval
 from pydyn.report.tables import capitalised, duration, number
+from pydyn.studies.run import AnyRun
 from pydyn.training.analysis_summary import AnalysisSummary
 from pydyn.training.population_summary import LEARNT_NAME, PopulationSummary
 
@@ -52,9 +53,9 @@ EXPLANATION = (
 )
 
 
-def page(config: Config, results: Path) -> StudyPage:
-    """Read the study's results and say what came out. Raises DataError or RunError for what is missing."""
-    found = read_shapes(config, results)
+def page(config: Config, results: Path, left_out: Collection[AnyRun] = ()) -> StudyPage:
+    """Read the study's results, but for some Runs, and say what came out. Raises DataError or RunError for what is missing."""
+    found = read_shapes(config, results, left_out)
     runs = [_facts_of_population(summary) for summary in found.populations]
     runs += [_facts_of_analysis(one.summary) for one in found.analyses]
     return StudyPage(report(found), list(found.data.values()), runs)
@@ -70,6 +71,9 @@ def report(results: ShapesResults) -> StudyReport:
     if results.analyses:
         beside: list[Block] = [courses_drawing(results.analyses), beside_the_thesis(results.analyses)]
         sections.append(Section("shapes-filters", "Which filters matter", beside))
+    elif results.study.analyses:
+        nothing = [Paragraph("No Run is there of the analyses.")]
+        sections.append(Section("shapes-filters", "Which filters matter", nothing))
     sections += [
         Section(f"shapes-{one.file}", f"Filters of {one.name}", list(_analysis(one, results)))
         for one in results.analyses
@@ -80,6 +84,8 @@ def report(results: ShapesResults) -> StudyReport:
 
 
 def _trainings(results: ShapesResults) -> Iterator[Block]:
+    if not results.combinations:
+        yield Paragraph("No Run is there of the trainings.")
     if list(results.of_two_layers()):
         yield totals_table(results)
     for dataset, combinations in results.of_two_layers():
@@ -91,14 +97,17 @@ def _trainings(results: ShapesResults) -> Iterator[Block]:
 
 
 def _stuck(results: ShapesResults) -> Iterator[Block]:
-    if not results.causes:
+    if not results.study.causes:
         yield Paragraph("Not run: the configuration asks for no causes.")
+    elif not results.causes:
+        yield Paragraph("No Run is there of the causes.")
     for place, summaries in results.causes_by_place().items():
         yield Heading(f"{place[1]} on {place[0]}")
         for sentence in causes_in_words(place, summaries):
             yield Paragraph(f"{sentence}.")
         yield causes_drawing(place, summaries)
-        yield factors_table(place, summaries)
+        if table := factors_table(place, summaries):
+            yield table
         yield dying_drawing(place, summaries, results)
 
 
