@@ -15,12 +15,17 @@ def package(tmp_path, monkeypatch):
     shutil.copytree(provenance.PACKAGE, tmp_path / "pydyn", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     shutil.copytree(provenance.PACKAGE.parent / "csrc", tmp_path / "csrc")
     monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "pydyn")
-    return tmp_path
+    yield tmp_path
+    forget()  # what was told of the copy
+
+
+def forget():
+    provenance.code_digest.cache_clear()
+    provenance._tree.cache_clear()
 
 
 def digest():
-    provenance.code_digest.cache_clear()
-    provenance._tree.cache_clear()
+    forget()
     return provenance.training_digest(Dynamic)
 
 
