@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from pydyn.config.main import Config
-from pydyn.errors import RunError
+from pydyn.errors import ConfigError, RunError
 from pydyn.files import whole_or_absent, write_text
 from pydyn.report.architectures import study as architectures
 from pydyn.report.blocks import Section, StudyReport
@@ -44,9 +44,11 @@ def write_report(
         partial: leave out Runs that are not complete, or of another configuration or other data, and say so.
 
     Raises:
+        ConfigError: the page cannot be where it is to be.
         DataError: an image store is missing or broken.
         RunError: a Run cannot be read; unless `partial`, it is missing or of another configuration; or all are.
     """
+    _check_output(output, results, partial)
     gaps = [gap for name in config.studies if partial and (gap := find_gap(config, name, results)).runs]
     left_out = {gap.study: gap.runs for gap in gaps}
     shown = [name for name in config.studies if not any(gap.is_whole for gap in gaps if gap.study == name)]
@@ -63,6 +65,15 @@ def write_report(
     tables, drawings = _write_files(sections, output.parent)
     write_text(output, render([page.report for page in pages], sections, [gap.warning for gap in gaps]))
     progress(f"wrote {output}, {tables} tables and {drawings} figures beside it")
+
+
+def _check_output(output: Path, results: Path, partial: bool) -> None:
+    if output.is_dir():
+        raise ConfigError(f"--output {output}: is a folder; name a file in it, as {output / 'index.html'}")
+    # The workflow would take a partial page for its own, and have nothing left to do.
+    own = (results / "report").resolve()
+    if partial and own in output.resolve().parents:
+        raise ConfigError(f"--output {output}: the workflow's own page lies in {own}; put a partial one elsewhere")
 
 
 def render(reports: Sequence[StudyReport], sections: Sequence[Section], warnings: Sequence[str]) -> str:

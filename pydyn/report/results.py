@@ -82,9 +82,17 @@ class Result:
     """How often each image of the pool was trained on."""
 
     @property
-    def place(self) -> tuple[str, str, int]:
-        """Device, precision and threads: seconds of Runs compare where these are the same."""
-        return self.summary.device, self.summary.precision, self.summary.threads
+    def place(self) -> str:
+        """Where it was trained: seconds compare between Runs of one place, and of Runs that were moved not at all."""
+        summary = self.summary
+        threads = f"{summary.threads} thread{'' if summary.threads == 1 else 's'}"
+        earlier = f", begun elsewhere ({'; '.join(summary.earlier_places)})" if summary.earlier_places else ""
+        return f"{summary.device}, {summary.precision}, {threads}{earlier}"
+
+
+def timed_alike(*results: Result) -> bool:
+    """Whether seconds of Runs compare."""
+    return len({result.place for result in results}) == 1 and not any(r.summary.earlier_places for r in results)
 
 
 @dataclass(frozen=True)
@@ -236,6 +244,8 @@ def _read_run(run: Run, results: Path, data: DataFacts) -> Result:
         raise RunError(f"Run {run.id}: {directory} holds another Run ({summary.run.id}); {what_to_do}")
     if len(history) != run.epochs:
         raise RunError(f"Run {run.id}: its history has {len(history)} epochs instead of {run.epochs}; {what_to_do}")
+    if not _agree(history, summary):
+        raise RunError(f"Run {run.id}: history.csv and summary.json contradict each other; {what_to_do}")
     if summary.data != data.digest:
         raise RunError(f"Run {run.id} was trained on other images than {data.name}.h5 holds now; {what_to_do}")
     try:
@@ -247,3 +257,14 @@ def _read_run(run: Run, results: Path, data: DataFacts) -> Result:
     if times_trained.shape != (summary.n_pool,) or times_trained.sum() != summary.images_trained:
         raise RunError(f"Run {run.id}: times_trained.npy and summary.json contradict each other; {what_to_do}")
     return Result(run, summary, history, times_trained)
+
+
+def _agree(history: tuple[Epoch, ...], summary: Summary) -> bool:
+    """Whether a history can be of the Run that the summary is of."""
+    accuracies, said = [epoch.validation_accuracy for epoch in history], summary.accuracy
+    return (
+        [epoch.epoch for epoch in history] == list(range(1, len(history) + 1))
+        and history[-1].images_trained == summary.images_trained
+        and (max(accuracies), accuracies[-1]) == (said.best_validation, said.last_validation)
+        and accuracies.index(said.best_validation) + 1 == said.best_epoch
+    )

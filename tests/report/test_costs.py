@@ -73,9 +73,10 @@ def test_a_run_without_an_epoch_within_the_budget_is_not_compared(results: Study
     assert found.images_budget.tolist() == [80]
     assert found[["images_difference_points", "images_verdict", "images_best_difference_points"]].isna().all(axis=None)
     assert found.seconds_difference_points.tolist() == pytest.approx([20])
-    slower = [replace(r, summary=replace(r.summary, precision="bf16")) for r in dear.results]
-    elsewhere = budget_frame([Replicates(tuple(slower)), cheap], ["full", "base"])
-    assert elsewhere[["seconds_difference_points", "seconds_verdict"]].isna().all(axis=None)
+    for other in ({"precision": "bf16"}, {"earlier_places": ["another machine"]}):
+        slower = [replace(r, summary=replace(r.summary, **other)) for r in dear.results]
+        elsewhere = budget_frame([Replicates(tuple(slower)), cheap], ["full", "base"])
+        assert elsewhere[["seconds_difference_points", "seconds_verdict"]].isna().all(axis=None)
     assert [cell.text for cell in budget_table(elsewhere, "paper").body[0][8:]] == [
         "not on one machine",
         "no interval",

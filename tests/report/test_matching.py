@@ -219,7 +219,9 @@ def test_every_difference_from_the_published_setting_is_listed(synthesise: Synth
     ) in text
 
 
-@pytest.mark.parametrize("other", [{"precision": "bf16"}, {"threads": 7}, {"device": "another"}])
+@pytest.mark.parametrize(
+    "other", [{"precision": "bf16"}, {"threads": 7}, {"device": "another"}, {"earlier_places": ["another"]}]
+)
 def test_runs_of_several_machines_are_said_not_to_compare_in_time(
     synthesise: Synthesise, other: dict[str, Any]
 ) -> None:
@@ -229,4 +231,6 @@ def test_runs_of_several_machines_are_said_not_to_compare_in_time(
     write_report(config, results, results / "report" / "index.html", progress=lambda line: None)
     text = (results / "report" / "index.html").read_text()
     assert "The Runs were not trained on one machine in one way (" in text and ": 2 Runs" in text
-    assert "Runs differ in their device, or within a kind in precision or threads" in text
+    moved = "earlier_places" in other
+    assert ("Runs differ in their device, or within a kind in precision or threads" in text) == (not moved)
+    assert ("2 of 12 Runs were moved" in text) == moved

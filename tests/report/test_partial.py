@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from pydyn.cli import cli
 from pydyn.config.main import overlay, parse
-from pydyn.errors import RunError
+from pydyn.errors import ConfigError, RunError
 from pydyn.report.page import write_report
 from pydyn.report.results import read_facts
 from pydyn.studies.registry import experiments, runs
@@ -146,3 +146,8 @@ def test_on_the_command_line(synthesise: Synthesise) -> None:
     assert warning in done.output
     assert warnings((results / "now" / "index.html").read_text()) == [warning]
     assert isinstance(CliRunner().invoke(cli, arguments).exception, RunError)
+    own = CliRunner().invoke(cli, [*arguments[:-1], str(results / "report" / "index.html"), "--partial"])
+    assert isinstance(own.exception, ConfigError) and "workflow's own page" in str(own.exception)
+    assert not (results / "report").exists()
+    folder = CliRunner().invoke(cli, [*arguments[:-1], str(results), "--partial"])
+    assert isinstance(folder.exception, ConfigError) and "is a folder; name a file in it" in str(folder.exception)

@@ -102,6 +102,20 @@ def lengthen_last_line(directory: Path) -> None:
     write_text(path, path.read_text().removesuffix("\n") + "0" * 200_000)  # more than Python's csv takes
 
 
+def change_history(directory: Path) -> None:
+    """As if it were another Run's of as many epochs."""
+    path = directory / "history.csv"
+    *others, last = path.read_text().splitlines()
+    images_trained = last.split(",")[6]
+    write_text(path, "\n".join([*others, last.replace(f",{images_trained},", ",1,")]) + "\n")
+
+
+def swap_epochs(directory: Path) -> None:
+    path = directory / "history.csv"
+    header, first, second, *others = path.read_text().splitlines()
+    write_text(path, "\n".join([header, second, first, *others]) + "\n")
+
+
 def empty_times_trained(directory: Path) -> None:
     (directory / "times_trained.npy").write_bytes(b"")
 
@@ -143,6 +157,8 @@ def change(directory: Path, edit: Callable[[dict[str, Any]], None]) -> None:
         (cut_history, "7 epochs instead of 8"),
         (cut_last_line, "cannot be read"),
         (lengthen_last_line, "history.csv: not a readable history"),
+        (change_history, "history.csv and summary.json contradict each other"),
+        (swap_epochs, "history.csv and summary.json contradict each other"),
         (empty_times_trained, "cannot be read: times_trained.npy"),
         (cut_times_trained, "cannot be read: times_trained.npy"),
         (archive_times_trained, "cannot be read: times_trained.npy"),

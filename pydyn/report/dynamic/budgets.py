@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pydyn.report.dynamic.differences import CONTROLS, interval_cell
 from pydyn.report.dynamic.names import PROTOCOLS
-from pydyn.report.results import Replicates, Result
+from pydyn.report.results import Replicates, Result, timed_alike
 from pydyn.report.statistics import estimate
 from pydyn.report.tables import Cell, Table, label, listing, missing, number, seconds
 from pydyn.selection.dynamic import Dynamic
@@ -76,7 +76,7 @@ def _columns(pairs: Sequence[tuple[Result, Result]]) -> dict[str, Any]:
             (accuracies_within(ours, cost, budget), accuracies_within(theirs, cost, budget))
             for (ours, theirs), budget in zip(pairs, budgets, strict=True)
         ]
-        if name == "seconds" and any(ours.place != theirs.place for ours, theirs in pairs):
+        if name == "seconds" and any(not timed_alike(ours, theirs) for ours, theirs in pairs):
             columns["seconds_without"] = "not on one machine"
             continue
         if not all(len(accuracies) for pair in within for accuracies in pair):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pydyn.report import published
 from pydyn.report.dynamic.matching import Basis, compared_papers
-from pydyn.report.results import Replicates, StudyResults, accuracy_percent, reported_images
+from pydyn.report.results import Replicates, StudyResults, accuracy_percent, reported_images, timed_alike
 from pydyn.report.statistics import sampling_half_width
 from pydyn.report.tables import number
 from pydyn.studies.run import PUBLISHED_BATCH_SIZE, PUBLISHED_LEARNING_RATE
@@ -65,12 +65,9 @@ def caveats(results: StudyResults) -> Iterator[str]:
             f"The setting differs from the published one: {'; '.join(differences)}. Measured figures do not reproduce "
             f"the published ones and must not be read as such{beside}."
         )
-    places = Counter(result.place for result in results.results)
-    if len(places) > 1:
-        listed = "; ".join(
-            f"{device}, {precision}, {threads} thread{'' if threads == 1 else 's'}: {count} Runs"
-            for (device, precision, threads), count in places.items()
-        )
+    if not timed_alike(*results.results):
+        places = Counter(result.place for result in results.results)
+        listed = "; ".join(f"{place}: {count} Runs" for place, count in places.items())
         yield (
             f"The Runs were not trained on one machine in one way ({listed}): their seconds, and shares of the full pool's "
             "time, say as much of machines as of strategies."

@@ -63,7 +63,7 @@ def _facts(results: StudyResults) -> Facts:
             ("Splits", f"{parts[0]:,} train, {parts[1]:,} validation, {parts[2]:,} test; digest {data.digest[:12]}"),
             ("Network", f"{network}, {done[0].n_parameters:,} parameters"),
             ("Runs", f"{len(done)}, of {epochs} epochs ({counts}{shared})"),
-            ("Protocols", " and ".join(study.protocols)),
+            ("Protocols", " and ".join(dict.fromkeys(summary.run.protocol for summary in done))),
             ("Device", devices),
             ("Time", f"{duration(sum(summary.seconds.total for summary in done))} added up over the Runs"),
         ]
