@@ -1,5 +1,6 @@
 """A Run's state between two epochs, so that a killed Run goes on where it was."""
 
+import zipfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,12 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
+        # torch's reader looks at no checksum: with a flipped bit it gives another number.
+        with zipfile.ZipFile(path) as archive:
+            if (damaged := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(damaged)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises almost anything on a damaged file
+    except Exception as error:  # both readers raise almost anything on a damaged file
         raise RunError(f"{path}: unreadable checkpoint ({type(error).__name__})") from None
     if not isinstance(state, dict):
         raise RunError(f"{path}: unreadable checkpoint (it holds a {type(state).__name__})")

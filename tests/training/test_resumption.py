@@ -135,6 +135,17 @@ def test_an_unreadable_checkpoint_is_kept_aside(sit, trained, content):
     assert len(read_history(kept / "history.csv", Epoch)) == 2
 
 
+@pytest.mark.parametrize("bit", range(8))
+def test_a_flipped_bit_is_no_checkpoint(tmp_path, bit):
+    path, weights = tmp_path / "checkpoint.pt", torch.arange(1000.0)
+    save_checkpoint(path, {"weights": weights})
+    content = bytearray(path.read_bytes())
+    content[content.index(weights.numpy().tobytes()) + 2 + 4 * 123] ^= 1 << bit
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"checkpoint.pt: unreadable checkpoint \(BadZipFile\)"):
+        load_checkpoint(path)
+
+
 def test_what_is_no_dictionary_is_no_checkpoint(tmp_path):
     torch.save([1, 2], tmp_path / "checkpoint.pt")
     with pytest.raises(RunError, match=r"checkpoint.pt: unreadable checkpoint \(it holds a list\)"):
