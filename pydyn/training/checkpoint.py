@@ -1,6 +1,9 @@
 """A Run's state between two epochs, so that a killed Run goes on where it was."""
 
+import contextlib
+import textwrap
 import zipfile
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,10 @@ import torch
 
 from pydyn.errors import RunError
 from pydyn.files import whole_or_absent
+
+
+class StateError(RunError):
+    """A state was saved of something else than what it is loaded into."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -36,6 +43,18 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     if not isinstance(state, dict):
         raise RunError(f"{path}: unreadable checkpoint (it holds a {type(state).__name__})")
     return state
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Within this a saved state is taken apart: what it lacks or has in another shape is a StateError."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
+        raise  # the device's fault, not the state's
+    except (RunError, AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        told = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+        raise StateError(f"the saved state does not fit ({told})") from error
 
 
 def tensors_to_arrays(state: Any) -> Any:
