@@ -147,7 +147,7 @@ def test_started_again_elsewhere_it_goes_on_and_says_where_it_was(finished, exec
         stop_after(execute, 2)
     monkeypatch.undo()
     lines = execute(POPULATION)
-    assert "its checkpoint was saved on CPU B; it goes on on CPU, " in lines[0]
+    assert f"its checkpoint was saved on CPU B; it goes on on {open_device('cpu', 1).name}, " in lines[0]
     assert "goes on after epoch 4" in lines[1]
     assert_same(finished, tmp_path)
     summary = read_population_summary(POPULATION.directory(tmp_path) / "summary.json")
