@@ -122,7 +122,7 @@ class Strategy(ABC):
     def _check(self, state: dict[str, Any]) -> None:
         """Raise RunError for what was not saved by a strategy like this one, as far as arrays and numbers tell."""
         if not isinstance(state, dict) or not isinstance(state.get("of"), dict):
-            raise self._refusal("it says of no strategy")
+            raise self._refusal("it does not say of which")
         theirs, identity = state["of"], self._identity()
         for name in [*identity, *theirs]:
             found, mine = theirs.get(name), identity.get(name)
@@ -130,7 +130,7 @@ class Strategy(ABC):
                 raise self._refusal(f"{name} = {found!r}, allowed is {mine!r}")
         allowed = {"of", "generator", *self._saved}
         if state.keys() != allowed:
-            raise self._refusal(f"it has {_listed(state)}, allowed are {_listed(allowed)}")
+            raise self._refusal(f"it has {listed(state)}, allowed are {listed(allowed)}")
         for name in self._saved:
             self._check_value(name, state[name], getattr(self, f"_{name}"))
 
@@ -162,7 +162,8 @@ def _are_distinct_below(indices: Indices, limit: int) -> bool:
     return len(found) == len(indices) and (len(found) == 0 or bool(found[0] >= 0 and found[-1] < limit))
 
 
-def _listed(keys: Iterable[Any]) -> str:
+def listed(keys: Iterable[Any]) -> str:
+    """Keys of a state, whatever they are, as an error names them."""
     return ", ".join(sorted(map(repr, keys)))
 
 

@@ -1,6 +1,6 @@
 """Selection strategies in other people's training loops: a sampler for any DataLoader."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch.utils.data import Sampler
 
 from pydyn.errors import RunError
 from pydyn.seeding import numpy_generator, torch_generator
-from pydyn.selection.strategy import Outcome, Parameters, Resampling
+from pydyn.selection.strategy import Outcome, Parameters, Resampling, listed
 from pydyn.training.checkpoint import arrays_to_tensors, loading, tensors_to_arrays
 
 
@@ -111,7 +111,7 @@ class DynamicSubsetSampler(Sampler[int]):
             raise RunError(f"not a sampler's state: it is a {type(state).__name__}, needed is a dict")
         needed = {"strategy", "epoch", "seed"}
         if state.keys() != needed:
-            raise RunError(f"not a sampler's state: it has {_listed(state)}, needed are {_listed(needed)}")
+            raise RunError(f"not a sampler's state: it has {listed(state)}, needed are {listed(needed)}")
         for name, least in (("epoch", 1), ("seed", 0)):
             if not isinstance(state[name], int) or state[name] < least:
                 raise RunError(f"not a sampler's state: {name} = {state[name]!r}, allowed is an integer from {least}")
@@ -120,7 +120,3 @@ class DynamicSubsetSampler(Sampler[int]):
         self._strategy.load_state_dict(strategy)
         self._epoch = state["epoch"]
         self._seed = state["seed"]
-
-
-def _listed(keys: Iterable[Any]) -> str:
-    return ", ".join(sorted(map(repr, keys)))
