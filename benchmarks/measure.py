@@ -17,6 +17,8 @@ from pathlib import Path
 
 import torch
 
+from pydyn.device import processor
+
 Action = Callable[[], object]
 
 WARM_UP = 5
@@ -46,9 +48,7 @@ def device_name(device: torch.device) -> str:
     """The GPU's name, or the processor's with the threads that torch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "CPU")
-    return f"{model}, {torch.get_num_threads()} threads"
+    return f"{processor()}, {torch.get_num_threads()} threads"
 
 
 def timed(action: Action, device: torch.device, calls: int) -> float:

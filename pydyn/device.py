@@ -3,10 +3,14 @@
 import ctypes
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from pydyn.errors import RunError
+
+# By these a user holds back the instructions that oneDNN (under two names) and torch's own kernels use.
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
 
 
 @dataclass(frozen=True)
@@ -15,6 +19,7 @@ class Device:
 
     torch: torch.device
     name: str
+    """A GPU's model; a CPU's, with the instructions that its results depend on."""
     threads: int
 
 
@@ -36,11 +41,30 @@ def open_device(wanted: str, threads: int) -> Device:
     torch.set_num_threads(threads)
     if wanted == "cpu" or not torch.cuda.is_available():
         keep_memory()
-        return Device(torch.device("cpu"), f"CPU, {torch.backends.cpu.get_cpu_capability()}", threads)
+        return Device(torch.device("cpu"), _cpu_name(), threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
     return Device(torch.device("cuda"), torch.cuda.get_device_name(), threads)
+
+
+def processor() -> str:
+    """The processor's model as Linux tells it, `CPU` where it tells none."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return "CPU"
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "") or "CPU"
+
+
+def _cpu_name() -> str:
+    # oneDNN's convolutions give other bits with avx512_bf16 or AMX, of which torch's capability says nothing.
+    found = [processor(), torch.backends.cpu.get_cpu_capability()]
+    if torch.cpu._is_avx512_bf16_supported():
+        found.append("AVX512-BF16")
+    if torch.cpu._is_amx_tile_supported():
+        found.append("AMX")
+    return ", ".join(found + [f"{name}={os.environ[name]}" for name in _LIMITS if os.environ.get(name)])
 
 
 def keep_memory() -> None:

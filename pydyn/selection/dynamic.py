@@ -101,7 +101,7 @@ class DynamicTraining(Strategy):
         self._current = np.sort(generator.permutation(n_pool)[: parameters.subset_size(n_pool)])
         self._best = self._current
         self._best_accuracy = -np.inf
-        self._previous_accuracy: float | None = None
+        self._previous_accuracy = np.nan  # no change from it is below or above anything
         self._epoch = 0
         # Of each image of the pool, as last known: what its chance to replace another is in proportion to. NaN: never trained.
         self._scores = np.full(0 if parameters.replacements == "uniform" else n_pool, np.nan, dtype=np.float32)
@@ -112,18 +112,18 @@ class DynamicTraining(Strategy):
 
     def update(self, outcome: Outcome) -> Resampling:
         """Resample A if the scheme says so (paper a, figure 4)."""
-        accuracy = outcome.accuracy
-        self._epoch += 1
+        accuracy = float(outcome.accuracy)
         if self._parameters.replacements == "ambiguous":
             self._scores[self._current] = 1 - needed(outcome.margins, "margins", self._current)
         elif self._parameters.replacements == "hard":
             self._scores[self._current] = needed(outcome.losses, "losses", self._current)
+        self._epoch += 1
         if accuracy > self._best_accuracy:
             self._best, self._best_accuracy = self._current, accuracy
         previous, self._previous_accuracy = self._previous_accuracy, accuracy
         beta = self._parameters.beta * self._parameters.gamma**self._epoch
         # Accuracies are counts over counts: without rounding, a change of exactly delta would fall on either side of it.
-        kind = "none" if previous is None else self._decide(round(accuracy - previous, 9))
+        kind = self._decide(round(accuracy - previous, 9))
         if kind == "none":
             return Resampling(beta=beta)
         replaced = round(beta * len(self._current))

@@ -54,6 +54,7 @@ class FreshSubsets(Strategy):
     """
 
     _saved = ("current", "left")
+    _of_any_length = ("left",)
 
     def __init__(self, parameters: Fresh, n_pool: int, generator: Generator) -> None:
         super().__init__(parameters, n_pool, generator)

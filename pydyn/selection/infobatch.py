@@ -6,7 +6,7 @@ the authors' code (github.com/NUS-HPC-AI-Lab/InfoBatch).
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -65,10 +65,12 @@ class InfoBatchPruning(Strategy):
     """
 
     _saved = ("losses", "current", "weights", "epoch")
+    _of_any_length = ("current", "weights")
 
     def __init__(self, parameters: InfoBatch, n_pool: int, generator: Generator, epochs: int) -> None:
         super().__init__(parameters, n_pool, generator)
         self._parameters = parameters
+        self._epochs = epochs
         # Of the last epoch that may leave images out. Without rounding, 0.07 of 100 would be more than 7.
         self._last_pruned = epochs - math.ceil(round(parameters.anneal * epochs, 9))
         self._epoch = 1
@@ -95,3 +97,11 @@ class InfoBatchPruning(Strategy):
         self._current = np.flatnonzero(kept).astype(np.int64)
         self._weights = np.where(easy[kept], 1 / (1 - self._parameters.ratio), 1).astype(np.float32)
         return Resampling()
+
+    def _check(self, state: dict[str, Any]) -> None:
+        super()._check(state)
+        if len(state["weights"]) != len(state["current"]):
+            raise self._refusal(f"weights has length {len(state['weights'])}, allowed is {len(state['current'])}")
+
+    def _identity(self) -> dict[str, Any]:
+        return {**super()._identity(), "epochs": int(self._epochs)}

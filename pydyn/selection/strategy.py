@@ -2,7 +2,8 @@
 
 import copy
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -74,10 +75,13 @@ class Strategy(ABC):
     """
 
     _saved: ClassVar[tuple[str, ...]]
-    """What a state holds beside the generator: attributes, without the underscore before them."""
+    """What a state holds beside the generator: attributes, without the underscore before them. They are numbers, indices into the
+    pool (int64, distinct) and other arrays of one dimension; their types do not change."""
+    _of_any_length: ClassVar[tuple[str, ...]] = ()
+    """The arrays among them whose length changes."""
 
     def __init__(self, parameters: Parameters, n_pool: int, generator: Generator) -> None:
-        self._label = parameters.label
+        self._declared = parameters
         self._n_pool = n_pool
         self._generator = generator
 
@@ -97,25 +101,70 @@ class Strategy(ABC):
         """Everything that later draws depend on, as it is now: arrays, numbers, strings and dictionaries of them."""
         saved = {name: getattr(self, f"_{name}") for name in self._saved}
         # Copied, here and below: strategies write into their arrays.
-        return copy.deepcopy({**self._identity(), **saved, "generator": self._generator.bit_generator.state})
+        return copy.deepcopy({"of": self._identity(), **saved, "generator": self._generator.bit_generator.state})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict`: the same outcomes then give the same subsets.
 
-        Raises RunError for a state of another strategy, of one with other parameters or of another pool.
+        Raises RunError for a state of another strategy, of one with other parameters or of another pool, and for what is none;
+        nothing has changed then.
         """
-        for name, mine in self._identity().items():
-            if state.get(name) != mine:
-                raise RunError(
-                    f"state of a strategy: {name} = {state.get(name)!r}, allowed is {mine!r}; load it where the strategy, its "
-                    "parameters and the pool are the same"
-                )
+        self._check(state)
+        bit_generator = copy.deepcopy(self._generator.bit_generator)
+        try:
+            bit_generator.state = state["generator"]
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise self._refusal(f"generator is not one's state ({type(error).__name__}: {error})") from None
+        self._generator.bit_generator.state = bit_generator.state
         for name in self._saved:
             setattr(self, f"_{name}", copy.deepcopy(state[name]))
-        self._generator.bit_generator.state = state["generator"]
+
+    def _check(self, state: dict[str, Any]) -> None:
+        """Raise RunError for what was not saved by a strategy like this one, as far as arrays and numbers tell."""
+        if not isinstance(state, dict) or not isinstance(state.get("of"), dict):
+            raise self._refusal("it does not say of which")
+        theirs, identity = state["of"], self._identity()
+        for name in [*identity, *theirs]:
+            found, mine = theirs.get(name), identity.get(name)
+            if isinstance(found, np.ndarray) or found != mine:
+                raise self._refusal(f"{name} = {found!r}, allowed is {mine!r}")
+        allowed = {"of", "generator", *self._saved}
+        if state.keys() != allowed:
+            raise self._refusal(f"it has {listed(state)}, allowed are {listed(allowed)}")
+        for name in self._saved:
+            self._check_value(name, state[name], getattr(self, f"_{name}"))
+
+    def _check_value(self, name: str, value: Any, mine: Any) -> None:
+        if not isinstance(value, type(mine)):
+            raise self._refusal(f"{name} is a {type(value).__name__}, allowed is a {type(mine).__name__}")
+        if not isinstance(mine, np.ndarray):
+            return
+        if value.dtype != mine.dtype or value.ndim != 1:
+            raise self._refusal(f"{name} has {value.ndim} dimensions of {value.dtype}, allowed is one of {mine.dtype}")
+        if name not in self._of_any_length and len(value) != len(mine):
+            raise self._refusal(f"{name} has length {len(value)}, allowed is {len(mine)}")
+        if mine.dtype == np.int64 and not _are_distinct_below(value, self._n_pool):
+            raise self._refusal(f"{name} must be distinct images, of 0 to {self._n_pool - 1}")
+
+    def _refusal(self, problem: str) -> RunError:
+        return RunError(
+            f"state of a strategy: {problem}; load it where the strategy, its parameters and the pool are the same"
+        )
 
     def _identity(self) -> dict[str, Any]:
-        return {"strategy": self._label, "n_pool": self._n_pool}
+        """What two strategies must have in common for one to go on from the other's state: plain numbers and strings."""
+        declared = {**asdict(self._declared), "n_pool": self._n_pool}
+        return {name: value.item() if isinstance(value, np.generic) else value for name, value in declared.items()}
+
+
+def _are_distinct_below(indices: Indices, limit: int) -> bool:
+    found = np.unique(indices)
+    return len(found) == len(indices) and (len(found) == 0 or bool(found[0] >= 0 and found[-1] < limit))
+
+
+def listed(keys: Iterable[Any]) -> str:
+    """Keys of a state, whatever they are, as an error names them."""
+    return ", ".join(sorted(map(repr, keys)))
 
 
 def needed(scores: Scores | None, name: str, subset: Indices) -> Scores:

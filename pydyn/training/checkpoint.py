@@ -1,5 +1,9 @@
 """A Run's state between two epochs, so that a killed Run goes on where it was."""
 
+import contextlib
+import textwrap
+import zipfile
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -9,6 +13,10 @@ import torch
 
 from pydyn.errors import RunError
 from pydyn.files import whole_or_absent
+
+
+class StateError(RunError):
+    """A state was saved of something else than what it is loaded into."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -25,12 +33,28 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
+        # torch's reader looks at no checksum: with a flipped bit it gives another number.
+        with zipfile.ZipFile(path) as archive:
+            if (damaged := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(damaged)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises almost anything on a damaged file
+    except Exception as error:  # both readers raise almost anything on a damaged file
         raise RunError(f"{path}: unreadable checkpoint ({type(error).__name__})") from None
     if not isinstance(state, dict):
         raise RunError(f"{path}: unreadable checkpoint (it holds a {type(state).__name__})")
     return state
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Within this a saved state is taken apart: what it lacks or has in another shape is a StateError."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
+        raise  # the device's fault, not the state's
+    except (RunError, AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        told = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+        raise StateError(f"the saved state does not fit ({told})") from error
 
 
 def tensors_to_arrays(state: Any) -> Any:

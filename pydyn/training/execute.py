@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,11 +79,15 @@ def _train(
 ) -> None:
     parts = Parts.of(run, store)
     directory, precision = run.directory(results), resolve_precision(run.precision, device.torch)
-    training = Training(run, images, parts, len(store.class_names), precision)
     resumption = Resumption(run, results, fingerprint, _place(device, precision), log)
-    begun = resumption.load()
-    with tqdm(total=run.epochs, desc=run.id, unit="epoch", leave=False, disable=None) as bar:
-        trained = train(training, directory / "history.csv", begun, resumption.save, _progress(run, bar, log), stop)
+
+    def train_from(begun: dict[str, Any] | None) -> Trained:
+        training = Training(run, images, parts, len(store.class_names), precision)
+        with tqdm(total=run.epochs, desc=run.id, unit="epoch", leave=False, disable=None) as bar:
+            progress = _progress(run, bar, log)
+            return train(training, directory / "history.csv", begun, resumption.save, progress, stop)
+
+    trained = resumption.resume(train_from)
     with whole_or_absent(directory / "weights.safetensors") as temporary:
         # One key: safetensors writes several in an order that changes from process to process.
         origin = json.dumps({"run": run.id, "epoch": trained.best_epoch})

@@ -25,6 +25,7 @@ from pydyn.models.classifier import Classifier
 from pydyn.models.heads import build
 from pydyn.seeding import derive_seed, numpy_generator, own_draws, torch_generator
 from pydyn.studies.frugal_runs import FineTuningRun
+from pydyn.training.checkpoint import loading
 from pydyn.training.history import History, to_values
 from pydyn.training.stopping import Stop
 
@@ -91,11 +92,16 @@ def fine_tune(
         on_epoch: called after each epoch.
         stop: asked after each epoch whether to save and leave.
 
-    Raises Stopped if `stop` said so.
+    Raises:
+        Stopped: `stop` said so.
+        StateError: `begun` is not of this training.
     """
     setting, history = run.fine_tuning, History(path, FineTuningEpoch)
-    state = begun or {"best_loss": float("inf"), "best": {}, "readings": {}, "history": []}
-    history.restart([FineTuningEpoch(**row) for row in state["history"]])
+    state: dict[str, Any] = {"best_loss": float("inf"), "best": {}, "readings": {}, "history": []}
+    with loading():
+        if begun is not None:
+            state = {name: begun[name] for name in (*state, "network", "optimiser")}
+        history.restart([FineTuningEpoch(**row) for row in state["history"]])
     weight = class_weights(labels[parts.train], n_classes).to(inputs.device) if run.class_weights else None
     for candidate, rate in enumerate(setting.learning_rates):
         done = [row for row in history.rows if row.candidate == candidate]
@@ -104,8 +110,9 @@ def fine_tune(
         network = _network(backbone(), n_classes, run.seed).to(inputs.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=setting.weight_decay, fused=True)
         if done:
-            network.load_state_dict(state["network"])
-            optimiser.load_state_dict(state["optimiser"])
+            with loading():
+                network.load_state_dict(state["network"])
+                optimiser.load_state_dict(state["optimiser"])
         while not _ended(done, setting.epochs, setting.patience):
             epoch = len(done) + 1
             with Meter(run.country) as meter:

@@ -1,6 +1,7 @@
 """Runs of fine-tuning in their folders."""
 
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ from pydyn.models.heads import build
 from pydyn.provenance import fine_tuning_digest
 from pydyn.seeding import torch_generator
 from pydyn.studies.frugal_runs import FineTuningRun
-from pydyn.training.fine_tuning import FineTuningEpoch, fine_tune, predict, training_precision
+from pydyn.training.fine_tuning import FineTuned, FineTuningEpoch, fine_tune, predict, training_precision
 from pydyn.training.folder import fingerprint_of, open_folder
 from pydyn.training.frugal_results import Job, finish, say_complete
 from pydyn.training.resumption import Place, Resumption
@@ -41,20 +42,24 @@ def train_fine_tuning_run(run: FineTuningRun, job: Job) -> None:
 
         described = f"{device.name}, threads: {device.threads}, {precision}, torch {torch.__version__}"
         resumption = Resumption(run, job.results, fingerprint, Place(device.torch.type, described), job.log)
-        tuned = fine_tune(
-            run,
-            partial(load_backbone, run.network),
-            inputs,
-            store.labels,
-            parts,
-            n_classes,
-            precision,
-            directory / "history.csv",
-            resumption.load(),
-            resumption.save,
-            say,
-            job.stop,
-        )
+
+        def train_from(begun: dict[str, Any] | None) -> FineTuned:
+            return fine_tune(
+                run,
+                partial(load_backbone, run.network),
+                inputs,
+                store.labels,
+                parts,
+                n_classes,
+                precision,
+                directory / "history.csv",
+                begun,
+                resumption.save,
+                say,
+                job.stop,
+            )
+
+        tuned = resumption.resume(train_from)
         head = build("linear", backbone.n_features, n_classes, torch_generator(run.seed, "initialisation"))
         network = Classifier(backbone.network, head)
         network.load_state_dict(tuned.weights)

@@ -18,7 +18,7 @@ from pydyn.seeding import derive_seed, numpy_generator, own_draws, torch_generat
 from pydyn.selection.strategy import Outcome
 from pydyn.studies.run import Run
 from pydyn.training.adam import SlicedAdam
-from pydyn.training.checkpoint import tensors_to_arrays
+from pydyn.training.checkpoint import loading, tensors_to_arrays
 from pydyn.training.dead_units import dead_units, watch_units
 from pydyn.training.fusion import fuse
 from pydyn.training.history import Epoch, History, to_values
@@ -237,11 +237,14 @@ def train(
 
     Raises:
         Stopped: `stop` said so.
+        StateError: `begun` is not of this training, part of which it may have changed.
     """
-    history = History(path, Epoch)
+    history, rows = History(path, Epoch), []
     if begun is not None:
-        training.load_state_dict(begun["training"])
-    history.restart([Epoch(**row) for row in begun["history"]] if begun else [])
+        with loading():
+            training.load_state_dict(begun["training"])
+            rows = [Epoch(**row) for row in begun["history"]]
+    history.restart(rows)
     saved = time.monotonic()
     while training.epoch < training.run.epochs:
         row = training.run_epoch()

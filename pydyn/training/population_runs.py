@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -21,6 +22,7 @@ from pydyn.ops import GreyImages
 from pydyn.ops.extension import EXTENSION
 from pydyn.provenance import populations_digest, versions
 from pydyn.studies.shapes_runs import PopulationRun
+from pydyn.training.checkpoint import loading
 from pydyn.training.folder import Log, fingerprint_of, open_folder
 from pydyn.training.history import History, to_values
 from pydyn.training.population import Member, Population, PopulationEpoch
@@ -82,11 +84,15 @@ def train_population_run(run: PopulationRun, job: ShapesJob) -> None:
             Member(seed, run.learning_rate, run.initialiser, run.optimiser)
             for seed in range(run.seed, run.seed + run.members)
         ]
-        population = Population(
-            architecture, members, train, validation, batch_size=run.batch_size, clipped=run.loss == "clipped"
-        )
         resumption = Resumption(run, job.results, fingerprint, _place(job.device), job.log)
-        rows, seconds = _train(run, population, resumption, job)
+
+        def train_from(begun: dict[str, Any] | None) -> tuple[Population, list[MemberEpoch], float]:
+            population = Population(
+                architecture, members, train, validation, batch_size=run.batch_size, clipped=run.loss == "clipped"
+            )
+            return population, *_train(run, population, begun, resumption.save, job)
+
+        population, rows, seconds = resumption.resume(train_from)
         with whole_or_absent(directory / "weights.safetensors") as temporary:
             save_file(
                 {"parameters": population.parameters.cpu(), "best_parameters": population.best_parameters.cpu()},
@@ -117,15 +123,19 @@ def train_population_run(run: PopulationRun, job: ShapesJob) -> None:
 
 
 def _train(
-    run: PopulationRun, population: Population, resumption: Resumption, job: ShapesJob
+    run: PopulationRun,
+    population: Population,
+    begun: dict[str, Any] | None,
+    save: Callable[[dict[str, Any]], None],
+    job: ShapesJob,
 ) -> tuple[list[MemberEpoch], float]:
     """All epochs that are left, and those before: rows, epoch by epoch and member by member, and seconds."""
     rows: list[MemberEpoch] = []
     seconds = 0.0
-    state = resumption.load()
-    if state is not None:
-        population.load_state_dict(state["population"])
-        rows, seconds = [MemberEpoch(**row) for row in state["rows"]], state["seconds"]
+    if begun is not None:
+        with loading():
+            population.load_state_dict(begun["population"])
+            rows, seconds = [MemberEpoch(**row) for row in begun["rows"]], begun["seconds"]
         job.log(f"{run.id}: goes on after epoch {population.epoch}")
     saved = time.monotonic()
     with _progress(run, population, job.log) as tell:
@@ -136,7 +146,7 @@ def _train(
             seconds += time.perf_counter() - start
             stopping = job.stop() and population.epoch < run.epochs
             if stopping or time.monotonic() - saved >= SECONDS_BETWEEN_CHECKPOINTS:
-                resumption.save({"population": population.state_dict(), "rows": to_values(rows), "seconds": seconds})
+                save({"population": population.state_dict(), "rows": to_values(rows), "seconds": seconds})
                 saved = time.monotonic()
             tell(epoch)
             if stopping:

@@ -1,13 +1,19 @@
 """Going on where another process ended: from its checkpoint, wherever it was saved, or else with that kept aside."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydyn.errors import RunError
 from pydyn.studies.run import AnyRun
-from pydyn.training.checkpoint import load_checkpoint, save_checkpoint
+from pydyn.training.checkpoint import StateError, load_checkpoint, save_checkpoint
 from pydyn.training.folder import Log, begin_anew
+
+Result = TypeVar("Result")
+
+# What a checkpoint holds beside the fingerprint.
+_LAYOUT = {"device": str, "place": str, "earlier_places": list, "state": dict}
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,17 @@ class Resumption:
         self.earlier_places: list[str] = []
         """Where else what the Run goes on from was trained, in order, each place once."""
 
+    def resume(self, train: Callable[[dict[str, Any] | None], Result]) -> Result:
+        """Train from what `load` gives, or anew if that turns out not to fit.
+
+        `train` raises StateError where it does not (`pydyn.training.checkpoint.loading`), and is then called again, with None.
+        """
+        try:
+            return train(self.load())
+        except StateError as error:
+            self._begin_anew(error)
+        return train(None)
+
     def load(self) -> dict[str, Any] | None:
         """What was given to `save`, arrays as tensors, here or in another place; None if the Run begins.
 
@@ -44,8 +61,7 @@ class Resumption:
                 return None
             self._check(saved)
         except RunError as error:
-            kept = begin_anew(self._run, self._results, self._fingerprint)
-            self._log(f"{self._run.id}: {error}; it begins anew, and what was there is kept in {kept}")
+            self._begin_anew(error)
             return None
         self.earlier_places = saved["earlier_places"]
         if saved["place"] != self._place.description:
@@ -72,10 +88,18 @@ class Resumption:
         """The Run is complete."""
         self._path.unlink(missing_ok=True)
 
+    def _begin_anew(self, reason: RunError) -> None:
+        kept = begin_anew(self._run, self._results, self._fingerprint)
+        self.earlier_places = []
+        self._log(f"{self._run.id}: {reason}; it begins anew, and what was there is kept in {kept}")
+
     def _check(self, saved: dict[str, Any]) -> None:
         """Raise RunError for a checkpoint that cannot be gone on from."""
         if saved.get("fingerprint") != self._fingerprint:
             raise RunError("its checkpoint came from another configuration, data or code")
+        for name, kind in _LAYOUT.items():
+            if not isinstance(saved.get(name), kind):
+                raise RunError(f"its checkpoint has another layout: {name!r} must be there, a {kind.__name__}")
         if saved["device"] != self._place.device:
             # Optimisers keep other states there, and tensors lie in memory in another order.
             raise RunError(

@@ -1,6 +1,6 @@
 """Selection strategies in other people's training loops: a sampler for any DataLoader."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,8 @@ from torch.utils.data import Sampler
 
 from pydyn.errors import RunError
 from pydyn.seeding import numpy_generator, torch_generator
-from pydyn.selection.strategy import Outcome, Parameters, Resampling
-from pydyn.training.checkpoint import arrays_to_tensors, tensors_to_arrays
+from pydyn.selection.strategy import Outcome, Parameters, Resampling, listed
+from pydyn.training.checkpoint import arrays_to_tensors, loading, tensors_to_arrays
 
 
 class DynamicSubsetSampler(Sampler[int]):
@@ -78,6 +78,7 @@ class DynamicSubsetSampler(Sampler[int]):
         Returns what the strategy did. Raises ValueError for an accuracy out of range, and for scores that are missing or of
         another number of images.
         """
+        accuracy = float(accuracy)  # of NumPy's, a state would not load with weights_only=True
         if not 0 <= accuracy <= 1:
             raise ValueError(f"accuracy = {accuracy} must be in 0 to 1, not in percent")
         resampling = self._strategy.update(Outcome(accuracy, self._by_subset(losses), self._by_subset(margins)))
@@ -87,6 +88,8 @@ class DynamicSubsetSampler(Sampler[int]):
     def _by_subset(self, scores: ArrayLike | None) -> "np.ndarray[Any, np.dtype[np.float32]] | None":
         if scores is None:
             return None
+        if isinstance(scores, torch.Tensor):
+            scores = scores.detach().float().cpu()
         given = np.asarray(scores, dtype=np.float32)
         if given.shape != (len(self),):
             raise ValueError(f"scores of shape {given.shape}: one is needed for each of the epoch's {len(self)} images")
@@ -100,14 +103,20 @@ class DynamicSubsetSampler(Sampler[int]):
         return {"strategy": state, "epoch": self._epoch, "seed": self._seed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict` of a sampler with the same strategy and pool. Raises RunError for anything else."""
+        """Go on from a `state_dict` of a sampler with the same strategy and pool.
+
+        Raises RunError for anything else; nothing has changed then.
+        """
+        if not isinstance(state, dict):
+            raise RunError(f"not a sampler's state: it is a {type(state).__name__}, needed is a dict")
         needed = {"strategy", "epoch", "seed"}
         if state.keys() != needed:
-            raise RunError(f"not a sampler's state: it has {_listed(state)}, needed are {_listed(needed)}")
-        self._strategy.load_state_dict(tensors_to_arrays(state["strategy"]))
+            raise RunError(f"not a sampler's state: it has {listed(state)}, needed are {listed(needed)}")
+        for name, least in (("epoch", 1), ("seed", 0)):
+            if not isinstance(state[name], int) or state[name] < least:
+                raise RunError(f"not a sampler's state: {name} = {state[name]!r}, allowed is an integer from {least}")
+        with loading():
+            strategy = tensors_to_arrays(state["strategy"])
+        self._strategy.load_state_dict(strategy)
         self._epoch = state["epoch"]
         self._seed = state["seed"]
-
-
-def _listed(keys: Iterable[str]) -> str:
-    return ", ".join(map(repr, sorted(keys)))

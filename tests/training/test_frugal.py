@@ -223,9 +223,25 @@ def test_started_again_elsewhere_it_goes_on_and_says_where_it_was(own_results):
     )
     before = read_history(directory / "history.csv", FineTuningEpoch)
     lines = train([run], own_results)
-    assert any("its checkpoint was saved on another CPU; it goes on on CPU" in line for line in lines)
+    here = open_device("cpu", 1).name
+    assert any(f"its checkpoint was saved on another CPU; it goes on on {here}, " in line for line in lines)
     assert read_history(directory / "history.csv", FineTuningEpoch)[:1] == before
     assert read_frugal_summary(directory / "summary.json").earlier_places == ["another CPU"]
+
+
+@pytest.mark.parametrize("missing", ["network", "best_loss", "best", "readings", "history"])
+def test_beside_a_state_of_another_layout_it_begins_anew(own_results, missing):
+    (run,) = chosen("fine-tuning", 1)
+    path = run.directory(own_results) / "checkpoint.pt"
+    with pytest.raises(Stopped):
+        train([run], own_results, iter([False, True]).__next__)
+    saved = load_checkpoint(path)
+    del saved["state"][missing]
+    save_checkpoint(path, saved)
+    lines = train([run], own_results)
+    assert any(f"does not fit (KeyError: '{missing}'); it begins anew" in line for line in lines)
+    rows = read_history(path.with_name("history.csv"), FineTuningEpoch)
+    assert [(row.candidate, row.epoch) for row in rows][:2] == [(0, 1), (0, 2)]
 
 
 @pytest.mark.slow

@@ -135,6 +135,62 @@ def test_an_unreadable_checkpoint_is_kept_aside(sit, trained, content):
     assert len(read_history(kept / "history.csv", Epoch)) == 2
 
 
+UNFIT = {
+    "no place": lambda saved: saved.pop("place"),
+    "no device": lambda saved: saved.pop("device"),
+    "no earlier places": lambda saved: saved.pop("earlier_places"),
+    "no state": lambda saved: saved.pop("state"),
+    "a state that is none": lambda saved: saved.update(state=[1, 2]),
+    "another network": lambda saved: saved["state"]["training"]["network"].update({"0.weight": torch.zeros(2, 2)}),
+    "no strategy": lambda saved: saved["state"]["training"].pop("strategy"),
+    "another optimiser": lambda saved: saved["state"]["training"].update(optimiser={"state": {}, "param_groups": []}),
+    "no number of sittings": lambda saved: saved["state"]["training"].pop("sittings"),
+    "other columns": lambda saved: saved["state"]["history"][0].update(column=1.0),
+    "no history": lambda saved: saved["state"].pop("history"),
+}
+
+
+@pytest.mark.parametrize("spoil", UNFIT.values(), ids=UNFIT)
+def test_a_checkpoint_that_does_not_fit_is_kept_aside(sit, trained, spoil):
+    sit("CPU A", 2)
+    path = sit.directory / "checkpoint.pt"
+    saved = load_checkpoint(path)
+    spoil(saved)
+    save_checkpoint(path, saved)
+    spoilt = path.read_bytes()
+    lines = sit("CPU B")
+    assert trained == [1, 2, 1, 2, 3, 4, 5]
+    (kept,) = sit.superseded.iterdir()
+    assert any("begins anew" in line and str(kept) in line for line in lines)
+    assert (kept / "checkpoint.pt").read_bytes() == spoilt
+    summary = read_summary(sit.directory / "summary.json")
+    assert (summary.sittings, summary.earlier_places) == (1, [])
+    assert [row.epoch for row in read_history(sit.directory / "history.csv", Epoch)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, torch.AcceleratorError])
+def test_a_device_that_fails_leaves_the_checkpoint_where_it_is(sit, monkeypatch, error):
+    def fail(training, state):
+        raise error("no memory")
+
+    sit("CPU A", 2)
+    monkeypatch.setattr(loop.Training, "load_state_dict", fail)
+    with pytest.raises(error):
+        sit("CPU A")
+    assert (sit.directory / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_a_flipped_bit_is_no_checkpoint(tmp_path, bit):
+    path, weights = tmp_path / "checkpoint.pt", torch.arange(1000.0)
+    save_checkpoint(path, {"weights": weights})
+    content = bytearray(path.read_bytes())
+    content[content.index(weights.numpy().tobytes()) + 2 + 4 * 123] ^= 1 << bit
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"checkpoint.pt: unreadable checkpoint \(BadZipFile\)"):
+        load_checkpoint(path)
+
+
 def test_what_is_no_dictionary_is_no_checkpoint(tmp_path):
     torch.save([1, 2], tmp_path / "checkpoint.pt")
     with pytest.raises(RunError, match=r"checkpoint.pt: unreadable checkpoint \(it holds a list\)"):

@@ -24,6 +24,7 @@ from pydyn.ops import GreyImages, population_evaluate
 from pydyn.studies.registry import experiments
 from pydyn.training import population_runs
 from pydyn.training.analysis_summary import read_analysis_summary
+from pydyn.training.checkpoint import load_checkpoint, save_checkpoint
 from pydyn.training.history import read_history
 from pydyn.training.population_runs import architecture_of
 from pydyn.training.population_summary import MemberEpoch, end_of, read_population_summary
@@ -146,7 +147,7 @@ def test_started_again_elsewhere_it_goes_on_and_says_where_it_was(finished, exec
         stop_after(execute, 2)
     monkeypatch.undo()
     lines = execute(POPULATION)
-    assert "its checkpoint was saved on CPU B; it goes on on CPU, " in lines[0]
+    assert f"its checkpoint was saved on CPU B; it goes on on {open_device('cpu', 1).name}, " in lines[0]
     assert "goes on after epoch 4" in lines[1]
     assert_same(finished, tmp_path)
     summary = read_population_summary(POPULATION.directory(tmp_path) / "summary.json")
@@ -163,6 +164,18 @@ def test_started_again_on_another_kind_of_device_it_begins_anew(finished, execut
     assert (kept / "checkpoint.pt").exists()
     assert_same(finished, tmp_path)
     assert read_population_summary(POPULATION.directory(tmp_path) / "summary.json").earlier_places == []
+
+
+@pytest.mark.parametrize("missing", ["population", "rows", "seconds"])
+def test_beside_a_state_of_another_layout_it_begins_anew(finished, execute, tmp_path, missing):
+    stop_after(execute, 2)
+    path = POPULATION.directory(tmp_path) / "checkpoint.pt"
+    saved = load_checkpoint(path)
+    del saved["state"][missing]
+    save_checkpoint(path, saved)
+    lines = execute(POPULATION)
+    assert f"does not fit (KeyError: '{missing}'); it begins anew" in lines[0]
+    assert_same(finished, tmp_path)
 
 
 def stop_after(execute, epochs):
