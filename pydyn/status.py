@@ -160,10 +160,13 @@ def _readable_run(results: Path, run: AnyRun, today: Today) -> RunStatus:
         return RunStatus(run, "left")
     if today.outdates(run, _read(directory / "run.json", "run", "fingerprint")):
         return RunStatus(run, "outdated")
-    # A history alone is begun anew; and beside a summary, other files are gone, so that all is made again.
-    if not (directory / "checkpoint.pt").exists() or (directory / "summary.json").exists():
+    if (directory / "summary.json").exists():
+        # Other files are gone: all is made again, unless the job cannot tell whose they were.
+        _read(directory / "summary.json", "fingerprint")
         return RunStatus(run, "left")
-    return RunStatus(run, "begun", _epochs_done(run, directory / "history.csv"))
+    # Without a checkpoint, what a history tells of is made again too.
+    begun = (directory / "checkpoint.pt").exists()
+    return RunStatus(run, "begun", _epochs_done(run, directory / "history.csv")) if begun else RunStatus(run, "left")
 
 
 def _log_of(results: Path, study: str, chunk: str) -> Path:
@@ -203,7 +206,7 @@ def _epochs_done(run: AnyRun, history: Path) -> int:
     if not isinstance(run, Run | FineTuningRun):
         return 0
     try:
-        return max(0, len(history.read_text(encoding="utf-8").splitlines()) - 1)
+        return max(0, len(history.read_bytes().splitlines()) - 1)
     except OSError:
         return 0
 

@@ -146,6 +146,26 @@ def test_only_what_a_checkpoint_holds_is_begun(complete: tuple[Path, list[Any]])
     assert (found[listed[1].id].state, found[listed[1].id].epochs) == ("in work", 2)
 
 
+def test_a_history_that_is_no_text_ends_nothing(complete: tuple[Path, list[Any]]) -> None:
+    results, listed = complete
+    directory = listed[1].directory(results)
+    (directory / "summary.json").unlink()
+    (directory / "checkpoint.pt").touch()
+    (directory / "history.csv").write_bytes(b"epoch\n\xff\xfe\n")
+    _, found = status_of(results)
+    assert (found[listed[1].id].state, found[listed[1].id].epochs) == ("begun", 1)
+
+
+def test_a_damaged_summary_beside_lost_files_ends_the_job_too(complete: tuple[Path, list[Any]]) -> None:
+    results, listed = complete
+    directory = listed[1].directory(results)
+    (directory / "weights.safetensors").unlink()
+    (directory / "summary.json").write_text("")
+    _, found = status_of(results)
+    assert found[listed[1].id].state == "failed"
+    assert "summary.json: not a readable summary" in found[listed[1].id].problem
+
+
 def test_a_history_tells_epochs_only_of_runs_that_write_it_while_they_train(tmp_path: Path) -> None:
     config = parse(FRUGAL)
     write_plan(config, tmp_path)
