@@ -2,8 +2,9 @@
 
 import fcntl
 import json
+import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -12,7 +13,8 @@ from typing import Any, Literal
 from pydyn.config.main import load
 from pydyn.errors import PydynError, RunError
 from pydyn.studies import registry
-from pydyn.studies.run import AnyRun
+from pydyn.studies.frugal_runs import FineTuningRun
+from pydyn.studies.run import AnyRun, Run
 from pydyn.training.outdated import Today
 
 State = Literal["complete", "outdated", "in work", "begun", "failed", "left"]
@@ -28,9 +30,10 @@ class RunStatus:
 
     run: AnyRun
     state: State
-    """`in work`: a process holds it now (as far as the file system tells of processes elsewhere). `begun`: it has saved work and
-    waits to be gone on with. `outdated`: what is there, whole or not, came from another configuration, data or code and will be
-    made again. `failed`: the last job that was to train it ended with an error. `left`: nothing yet."""
+    """`in work`: a process holds it now (as far as the file system tells of processes elsewhere). `begun`: it has a checkpoint
+    and waits to be gone on with. `outdated`: what is there, whole or not, came from another configuration, data or code and will
+    be made again. `failed`: the last job that was to train it ended with an error, or what is there cannot be read. `left`:
+    nothing yet that a job could go on from."""
     epochs: int = 0
     """Done so far, of a Run that keeps a history while it trains."""
     problem: str = ""
@@ -88,10 +91,11 @@ def read_status(results: Path) -> tuple[list[StudyStatus], list[str]]:
     for name in ("config.json", "plan.json"):
         if not (results / name).is_file():
             raise PydynError(
-                f"{results}: no results of a workflow ({name} is not there); name the folder that `results` names"
+                f"{results}: no results of a workflow ({name} is not there); start the workflow, or name the folder that "
+                "`results` names"
             )
     config = load(results / "config.json")
-    plan = json.loads((results / "plan.json").read_text(encoding="utf-8"))
+    plan = _read_plan(results / "plan.json")
     today = Today(results)
     statuses = []
     for study, chunks in plan.items():
@@ -110,30 +114,59 @@ def read_status(results: Path) -> tuple[list[StudyStatus], list[str]]:
     return statuses, [problem for problem in map(_problem, [*logs, results / "logs" / "report.log"]) if problem]
 
 
+def _read_plan(path: Path) -> dict[str, dict[str, list[str]]]:
+    """Ids of Runs by study and chunk."""
+    try:
+        plan: dict[str, dict[str, list[str]]] = json.loads(path.read_text(encoding="utf-8"))
+        listed = [ids for chunks in plan.values() for ids in chunks.values()]
+        if all(isinstance(ids, list) and all(isinstance(run_id, str) for run_id in ids) for ids in listed):
+            return plan
+        problem = "a chunk is no list of ids"
+    except (OSError, ValueError, AttributeError) as error:
+        problem = str(error)
+    raise PydynError(f"{path}: not a readable plan ({problem}); give the workflow's command once more")
+
+
 def _chunk(results: Path, runs: list[AnyRun], today: Today, problem: str) -> list[RunStatus]:
     """Runs that one job trains in turn: where it ended with an error, it was in the first that is not complete."""
     found = [_run(results, run, today) for run in runs]
     unfinished = [index for index, status in enumerate(found) if status.state != "complete"]
     if problem and unfinished and not any(status.state == "in work" for status in found):
         named = [index for index in unfinished if problem.startswith(f"{runs[index].id}:")]
+        unreadable = [index for index in unfinished if found[index].state == "failed"]
         begun = [index for index in unfinished if found[index].state == "begun"]
-        index = (named or begun or unfinished)[0]
-        found[index] = replace(found[index], state="failed", problem=problem)
+        index = (named or unreadable or begun or unfinished)[0]
+        found[index] = replace(found[index], state="failed", problem=found[index].problem or problem)
     return found
 
 
 def _run(results: Path, run: AnyRun, today: Today) -> RunStatus:
+    try:
+        return _readable_run(results, run, today)
+    except RunError as error:
+        return RunStatus(run, "failed", problem=str(error))
+
+
+def _readable_run(results: Path, run: AnyRun, today: Today) -> RunStatus:
     directory = run.directory(results)
     if run.is_complete(results):
-        summary = _read(directory / "summary.json")
-        return RunStatus(run, "outdated" if today.outdates(run, summary) else "complete", seconds=_seconds(summary))
-    epochs = _epochs_done(directory / "history.csv")
+        path = directory / "summary.json"
+        summary = _read(path, "run", "fingerprint", "code", "data")
+        outdated = today.outdates(run, summary)
+        return RunStatus(run, "outdated" if outdated else "complete", seconds=_seconds(path, summary))
     if _is_held(directory.with_name(f".{directory.name}.lock")):
-        return RunStatus(run, "in work", epochs)
+        return RunStatus(run, "in work", _epochs_done(run, directory / "history.csv"))
     if not (directory / "run.json").exists():
         return RunStatus(run, "left")
-    outdated = today.outdates(run, _read(directory / "run.json"))
-    return RunStatus(run, "outdated") if outdated else RunStatus(run, "begun", epochs)
+    if today.outdates(run, _read(directory / "run.json", "run", "fingerprint")):
+        return RunStatus(run, "outdated")
+    if (directory / "summary.json").exists():
+        # Other files are gone: all is made again, unless the job cannot tell whose they were.
+        _read(directory / "summary.json", "fingerprint")
+        return RunStatus(run, "left")
+    # Without a checkpoint, what a history tells of is made again too.
+    begun = (directory / "checkpoint.pt").exists()
+    return RunStatus(run, "begun", _epochs_done(run, directory / "history.csv")) if begun else RunStatus(run, "left")
 
 
 def _log_of(results: Path, study: str, chunk: str) -> Path:
@@ -168,33 +201,43 @@ def _is_held(lock: Path) -> bool:
     return False
 
 
-def _epochs_done(history: Path) -> int:
+def _epochs_done(run: AnyRun, history: Path) -> int:
+    # Others write theirs at the end: one that is there already is what is left of an earlier result.
+    if not isinstance(run, Run | FineTuningRun):
+        return 0
     try:
-        return max(0, len(history.read_text(encoding="utf-8").splitlines()) - 1)
+        return max(0, len(history.read_bytes().splitlines()) - 1)
     except OSError:
         return 0
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """A summary, or a Run's description."""
+def _read(path: Path, *names: str) -> dict[str, Any]:
+    """A summary or a Run's description, with these among what it holds. Raises RunError if it is none."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        # Both say what they are of.
-        if isinstance(found["run"], dict) and isinstance(found["fingerprint"], str):
-            return found
-        problem = "no Run and fingerprint in it"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problem = str(error)
-    kind = "summary" if path.name == "summary.json" else "Run's description"
-    raise RunError(f"{path}: not a readable {kind} ({problem}); remove its folder and run again")
+        found = json.loads(path.read_text(encoding="utf-8"))
+        lacking = [name for name in names if name not in found]
+    except (OSError, ValueError, TypeError) as error:
+        raise _unreadable(path, str(error)) from None
+    if not isinstance(found, dict) or lacking:
+        raise _unreadable(path, f"it has no {(lacking or names)[0]!r}")
+    return found
 
 
-def _seconds(summary: dict[str, Any]) -> float:
+def _seconds(path: Path, summary: Mapping[str, Any]) -> float:
     """That a complete Run took. Each kind of summary keeps them in its own way: one figure, parts of it, or costs by stage."""
     seconds = summary.get("seconds", summary.get("costs"))
-    if isinstance(seconds, dict):
-        return sum(float(value["seconds"] if isinstance(value, dict) else value) for value in seconds.values())
-    return float(seconds or 0.0)
+    total = 0.0
+    for part in seconds.values() if isinstance(seconds, dict) else [seconds]:
+        value = part.get("seconds") if isinstance(part, dict) else part
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise _unreadable(path, f"seconds: {value!r} is no number")
+        total += value
+    return total
+
+
+def _unreadable(path: Path, problem: str) -> RunError:
+    kind = "summary" if path.name == "summary.json" else "Run's description"
+    return RunError(f"{path}: not a readable {kind} ({problem}); remove its folder and run again")
 
 
 def _means(

@@ -12,14 +12,15 @@ from pydyn.config.base import Count, Section
 Side = Annotated[int, Field(ge=8, le=4096)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
-# Training images and classes of torchvision's data sets, so that a subset larger than the pool is refused before a download.
+# Training images, test images and classes of torchvision's data sets, so that a subset larger than the pool, or a limit that they
+# cannot meet, is refused before a download.
 TORCHVISION_SIZES = {
-    "CIFAR10": (50_000, 10),
-    "CIFAR100": (50_000, 100),
-    "MNIST": (60_000, 10),
-    "FashionMNIST": (60_000, 10),
-    "KMNIST": (60_000, 10),
-    "SVHN": (73_257, 10),
+    "CIFAR10": (50_000, 10_000, 10),
+    "CIFAR100": (50_000, 10_000, 100),
+    "MNIST": (60_000, 10_000, 10),
+    "FashionMNIST": (60_000, 10_000, 10),
+    "KMNIST": (60_000, 10_000, 10),
+    "SVHN": (73_257, 26_032, 10),
 }
 SHAPES_CLASSES = 3
 

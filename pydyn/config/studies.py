@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pydyn.config.base import Count, Listed, Section
 from pydyn.selection.controls import Fixed, Full
@@ -24,6 +24,19 @@ class Grid(Section):
     """Section 4 of the papers fixes 0.97; 1 keeps beta constant."""
     scheme: Literal["base", "best-set"] = "base"
     replicates: Annotated[int, Field(ge=1, le=10_000)] = 1
+
+    @field_validator("gamma")
+    @classmethod
+    def _told_apart(cls, gammas: list[float]) -> list[float]:
+        # An id leaves out a gamma of 1, so that of two that read alike the ids may differ.
+        first: dict[str, float] = {}
+        for gamma in gammas:
+            if (other := first.setdefault(f"{gamma:g}", gamma)) != gamma:
+                raise ValueError(
+                    f"{other} and {gamma} are the same in six digits, which is what the report's tables of the grid are named "
+                    "by; choose values that differ in them, or leave one out"
+                )
+        return gammas
 
     @model_validator(mode="after")
     def _strategies(self) -> Self:

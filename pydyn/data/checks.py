@@ -15,16 +15,20 @@ from pydyn.config.datasets import (
     AnyDataset,
     ArchiveDataset,
     FolderDataset,
+    Limit,
     ShapesDataset,
     Split,
     TorchvisionDataset,
 )
 from pydyn.data.archives import check_archive
 from pydyn.data.groups import no_groups
-from pydyn.data.listing import TRAIN, VALIDATION, Arrangement, arrange, share_count
-from pydyn.data.splits import divide
+from pydyn.data.listing import LEFT_BY_TEST, TRAIN, VALIDATION, Arrangement, arrange, share_count
+from pydyn.data.splits import check_limit, divide, require_divisible, too_few
 from pydyn.errors import DataError
 from pydyn.studies.pools import Pool
+
+# With fewer, a listing is refused.
+FEWEST_CLASSES = 2
 
 
 def check_source(name: str, dataset: AnyDataset, data_root: Path) -> None:
@@ -54,28 +58,56 @@ def known_pool(name: str, dataset: AnyDataset, data_root: Path) -> Pool | None:
     """The data set's pool; None if only reading the data tells.
 
     Exact but where images may turn out unreadable, where groups decide, and of archives, which are not listed.
-    Raises DataError as `check_source` does, and DataError or ConfigError if a folder cannot be divided as declared.
+    Raises DataError as `check_source` does, and DataError or ConfigError if what is known cannot be divided as declared.
     """
-    split, limit = dataset.split, dataset.limit.train
+    where, split, limit = f"data set {name!r}", dataset.split, dataset.limit.train
     if isinstance(dataset, FolderDataset):
-        where = f"data set {name!r}"
         listing = arrange_folder(where, dataset, data_root).listing
         n_images, n_classes = len(listing.paths), len(listing.class_names)
         if split.method != "group":
             parts = divide(where, listing, no_groups(n_images), split, dataset.limit).parts
             n_train, n_held_out = (int(np.count_nonzero(parts == part)) for part in (TRAIN, VALIDATION))
             return Pool(n_train + n_held_out, n_train, exact=not dataset.skip_unreadable)
+        require_divisible(where, listing, split)
         # At the least, the test and the validation part have an image of each class.
-        n_most = min(n_images - n_classes, limit or n_images)
+        most = n_images - n_classes, n_images - LEFT_BY_TEST * n_classes
+        _check_parts(where, dataset.limit, n_classes, most, told="the most there can be")
+        n_most = min(most[0], limit or n_images)
         return Pool(n_most, n_most - n_classes, exact=False)
     if isinstance(dataset, ArchiveDataset):
+        _check_parts(where, dataset.limit, FEWEST_CLASSES, (None, None))
         return None if limit is None else Pool(limit, limit - _fewest_held_out(split, limit), exact=False)
     if isinstance(dataset, ShapesDataset):
-        size, n_classes = dataset.train, SHAPES_CLASSES
+        size, n_test, n_classes = dataset.train, dataset.test, SHAPES_CLASSES
     else:
-        size, n_classes = TORCHVISION_SIZES[dataset.name]
+        size, n_test, n_classes = TORCHVISION_SIZES[dataset.name]
+    _check_parts(where, dataset.limit, n_classes, (size, n_test))
     n_most = min(size, limit or size)
     return Pool(n_most, n_most - share_count(n_most, split.validation, n_classes, leave=1), exact=True)
+
+
+def _check_parts(
+    where: str,
+    limit: Limit,
+    n_classes: int,
+    sizes: tuple[int | None, int | None],
+    told: str = "the number of images there are",
+) -> None:
+    """Refuse limits that so many training and test images cannot meet, and too few of them.
+
+    Where numbers are None, they are not known, and of classes there are at least so many. Raises ConfigError or DataError, as the
+    division of what is there would later.
+    """
+    for part, named, wanted, size, least in (
+        ("train", "training", limit.train, sizes[0], LEFT_BY_TEST),
+        ("test", "test", limit.test, sizes[1], 1),
+    ):
+        if wanted is not None and size is not None and wanted != size:
+            check_limit(where, part, wanted, n_classes, n_classes, size, told)
+        kept = wanted or size
+        if kept is not None and kept < least * n_classes:
+            classes = f"{'at least ' if size is None else ''}{n_classes} classes"
+            raise too_few(where, f"{kept} {named} images of {classes}", least, part)
 
 
 def _fewest_held_out(split: Split, n_images: int) -> int:

@@ -41,7 +41,7 @@ def divide(where: str, listing: Listing, groups: Groups, split: Split, limit: Li
 
     Raises DataError if a part would lack a class, ConfigError if a limit cannot be met; both begin with `where`.
     """
-    _require_of_each(where, listing, np.arange(len(listing.paths)), 2 if split.test is None else 1 + LEFT_BY_TEST)
+    require_divisible(where, listing, split)
     parts = listing.parts.astype(np.int64)
     if split.test is not None:
         parts[:] = TRAIN
@@ -57,6 +57,35 @@ def divide(where: str, listing: Listing, groups: Groups, split: Split, limit: Li
     division = Division(rows, parts[rows].astype(np.uint8))
     check_division(where, listing.class_names, listing.labels[rows], division.parts, groups.ids[rows], groups.names)
     return division
+
+
+def require_divisible(where: str, listing: Listing, split: Split) -> None:
+    """Refuse a listing with too few images of a class for all parts, whatever is drawn. Raises DataError."""
+    _require_of_each(where, listing, np.arange(len(listing.paths)), 2 if split.test is None else 1 + LEFT_BY_TEST)
+
+
+def check_limit(
+    where: str,
+    part: str,
+    limit: int,
+    least: int,
+    n_classes: int,
+    most: int,
+    told: str = "the number of images there are",
+) -> None:
+    """Refuse a limit that a part of at most so many images (`told` says what that is) cannot meet. Raises ConfigError."""
+    if not least <= limit <= most:
+        raise ConfigError(
+            f"{where}: `limit.{part}: {limit}` must be from {least} ({n_classes} classes) to {most}, {told}"
+        )
+
+
+def too_few(where: str, found: str, least: int, part: str = "train") -> DataError:
+    """The error that a part has fewer images than each class needs."""
+    return DataError(
+        f"{where}: too few images to divide into parts, {found}; each class needs at least {least}; add images or raise "
+        f"`limit.{part}`"
+    )
 
 
 def check_division(
@@ -172,15 +201,9 @@ def _limited(
 ) -> IntArray:
     if limit is None or limit == len(pool):
         return pool
-    n_classes = len(listing.class_names)
     # A given validation part keeps its share of the training images.
     strata = listing.labels[pool] * len(PARTS) + parts[pool]
-    n_strata = len(np.unique(strata))
-    if not n_strata <= limit <= len(pool):
-        raise ConfigError(
-            f"{where}: `limit.{part}: {limit}` must be from {n_strata} ({n_classes} classes) to {len(pool)}, "
-            f"the number of images there are"
-        )
+    check_limit(where, part, limit, len(np.unique(strata)), len(listing.class_names), len(pool))
     return pool[draw_by_stratum(strata, limit, numpy_generator(seed, "limit", part))]
 
 
@@ -188,7 +211,4 @@ def _require_of_each(where: str, listing: Listing, rows: IntArray, least: int) -
     counts = np.bincount(listing.labels[rows], minlength=len(listing.class_names)).tolist()
     scarce = {name: count for name, count in zip(listing.class_names, counts, strict=True) if count < least}
     if scarce:
-        raise DataError(
-            f"{where}: too few images to divide into parts, in classes {scarce}; each class needs at least {least}; "
-            "add images or raise `limit.train`"
-        )
+        raise too_few(where, f"in classes {scarce}", least)

@@ -1,6 +1,7 @@
 """Runs that a partial report leaves out, and how it says so."""
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,23 @@ from typing import Any
 from pydyn.config.main import Config
 from pydyn.data.store import ImageStore
 from pydyn.errors import RunError
+from pydyn.studies.frugal_runs import FineTuningRun, HeadRun
 from pydyn.studies.registry import runs
-from pydyn.studies.run import AnyRun
+from pydyn.studies.run import AnyRun, Run
+from pydyn.studies.shapes_runs import AnalysisRun, PopulationRun
+from pydyn.training.analysis_summary import read_analysis_summary
+from pydyn.training.frugal_summary import read_frugal_summary
+from pydyn.training.population_summary import read_population_summary
+from pydyn.training.summary import read_summary
 
 MOST_NAMED = 5
+_READERS: Mapping[type[AnyRun], Callable[[Path], Any]] = {
+    Run: read_summary,
+    HeadRun: read_frugal_summary,
+    FineTuningRun: read_frugal_summary,
+    PopulationRun: read_population_summary,
+    AnalysisRun: read_analysis_summary,
+}
 
 
 @dataclass(frozen=True)
@@ -24,11 +38,13 @@ class Gap:
     incomplete: tuple[AnyRun, ...]
     outdated: tuple[AnyRun, ...]
     """Complete, but of another configuration or on other data than there are now."""
+    unreadable: tuple[AnyRun, ...]
+    """Complete by their files' names, but with a summary that is none."""
 
     @property
     def runs(self) -> frozenset[AnyRun]:
         """All that are not there."""
-        return frozenset((*self.incomplete, *self.outdated))
+        return frozenset((*self.incomplete, *self.outdated, *self.unreadable))
 
     @property
     def is_whole(self) -> bool:
@@ -38,7 +54,7 @@ class Gap:
     @property
     def warning(self) -> str:
         """For the top of the page."""
-        absent = [*self.incomplete, *self.outdated]
+        absent = [*self.incomplete, *self.outdated, *self.unreadable]
         named = ", ".join(run.id for run in absent[:MOST_NAMED])
         more = f" and {len(absent) - MOST_NAMED:,} more" if len(absent) > MOST_NAMED else ""
         others = (
@@ -46,6 +62,11 @@ class Gap:
             if self.outdated
             else ""
         )
+        if self.unreadable:
+            others += (
+                f" {len(self.unreadable):,} of these cannot be read, such as {self.unreadable[0].id}: remove their folders and "
+                "run the workflow again."
+            )
         shown = (
             "nothing of it is on this page."
             if self.is_whole
@@ -58,30 +79,34 @@ class Gap:
 
 
 def find_gap(config: Config, study: str, results: Path) -> Gap:
-    """What of a study is not there, told from its summaries. Raises DataError or RunError for what cannot be read."""
+    """What of a study is not there, told from its files' names and its summaries. Raises DataError for a store that is none."""
     listed = runs(config, study)
-    incomplete, outdated = [], []
+    incomplete, outdated, unreadable = [], [], []
     digests: dict[str, str] = {}
     for run in listed:
-        path = run.directory(results) / "summary.json"
-        if not path.exists():
+        if not run.is_complete(results):
             incomplete.append(run)
             continue
         if run.dataset not in digests:
             with ImageStore.open(results / "data" / f"{run.dataset}.h5") as store:
                 digests[run.dataset] = store.digest
-        made_of = {"run": json.loads(json.dumps(run.to_dict())), "data": digests[run.dataset]}
-        if {name: _read(path).get(name) for name in made_of} != made_of:
-            outdated.append(run)
-    return Gap(study, len(listed), tuple(incomplete), tuple(outdated))
+        try:
+            if not _is_of(run, digests[run.dataset], run.directory(results) / "summary.json"):
+                outdated.append(run)
+        except RunError:
+            unreadable.append(run)
+    return Gap(study, len(listed), tuple(incomplete), tuple(outdated), tuple(unreadable))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _is_of(run: AnyRun, digest: str, path: Path) -> bool:
+    """Whether a summary is of this Run, as it is configured, on data of this digest. Raises RunError if it cannot be read."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(found, dict):
-            return found
-        problem = "no mapping in it"
-    except (OSError, ValueError) as error:
-        problem = str(error)
-    raise RunError(f"{path}: not a readable summary ({problem}); remove its folder and run again")
+        origin = found["run"], found["data"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunError(f"{path}: not a readable summary ({error}); remove its folder and run again") from None
+    if origin != (json.loads(json.dumps(run.to_dict())), digest):
+        return False
+    # Only now: what an earlier pydyn wrote may hold less, or more, and is no damage.
+    _READERS[type(run)](path)
+    return True

@@ -67,6 +67,11 @@ MISTAKES = [
     (["dynamic", "grid", "beta"], [1.2], ["dynamic.grid", "beta = 1.2 must be in [0, 1]"]),
     (["dynamic", "grid", "beta"], [-0.1], ["dynamic.grid", "beta = -0.1 must be in [0, 1]"]),
     (["dynamic", "grid", "gamma"], [1.5], ["dynamic.grid", "gamma = 1.5"]),
+    (
+        ["dynamic", "grid", "gamma"],
+        [0.5, 1.0, 0.9999999],
+        ["dynamic.grid.gamma: 1.0 and 0.9999999 are the same in six digits", "choose values that differ in them"],
+    ),
     (["dynamic", "grid", "alpha"], [200], ["dynamic.grid", "alpha = 200 is 200 images, allowed is 1 to 100"]),
     (["dynamic", "grid", "alpha"], [1.5], ["dynamic.grid", "alpha = 1.5"]),
     (["dynamic", "grid", "alpha"], [1], ["dynamic.grid", "alpha = 1", "write the whole pool as 1.0"]),

@@ -7,7 +7,7 @@ from pydyn.config.datasets import FolderDataset, Split
 from pydyn.data.checks import check_source, known_pool, source_state
 from pydyn.data.prepare import prepare
 from pydyn.data.store import ImageStore
-from pydyn.errors import DataError
+from pydyn.errors import DataError, PydynError
 from pydyn.studies.pools import Pool
 
 GIVEN = {"method": "given"}
@@ -139,6 +139,106 @@ def test_of_unreadable_images_there_may_be_fewer(tmp_path, declare, make_folder)
 )
 def test_pools_known_from_the_declaration(tmp_path, declare, section, pool):
     assert known_pool("mine", declare(**section), tmp_path) == pool
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (
+            {"train": 200, "limit": {"train": 1000}},
+            r"`limit.train: 1000` must be from 3 \(3 classes\) to 200, the number of",
+        ),
+        ({"train": 200, "limit": {"train": 2}}, r"`limit.train: 2` must be from 3 \(3 classes\) to 200, the number of"),
+        (
+            {"test": 60, "limit": {"test": 1000}},
+            r"`limit.test: 1000` must be from 3 \(3 classes\) to 60, the number of",
+        ),
+        ({"test": 60, "limit": {"test": 1}}, r"`limit.test: 1` must be from 3 \(3 classes\) to 60, the number of"),
+        (
+            {"train": 200, "limit": {"train": 5}},
+            r"too few images .* each class needs at least 2; .*raise `limit.train`",
+        ),
+        ({"train": 5}, r"too few images to divide into parts, 5 training images of 3 classes"),
+        ({"test": 2}, r"too few images to divide into parts, 2 test images of 3 classes; each class needs at least 1"),
+        ({"test": 2, "limit": {"test": 2}}, r"too few images .* 2 test images of 3 classes; .*raise `limit.test`"),
+    ],
+)
+def test_sizes_of_generated_figures_that_prepare_refuses_are_refused_in_the_plan(tmp_path, declare, section, message):
+    dataset = declare(source="shapes", **section)
+    with pytest.raises(PydynError, match=message) as caught:
+        known_pool("mine", dataset, tmp_path)
+    assert str(caught.value).startswith("data set 'mine'")
+    with pytest.raises(type(caught.value)) as refused:
+        prepare("mine", dataset, tmp_path, tmp_path / "mine.h5")
+    if "must be" in message:
+        assert str(refused.value) == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "section", [{"train": 6, "test": 3}, {"train": 20, "test": 30, "limit": {"train": 6, "test": 3}}]
+)
+def test_the_fewest_generated_figures_are_enough(tmp_path, declare, section):
+    assert_known(declare(source="shapes", **section), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "message"),
+    [
+        ("CIFAR100", {"train": 99}, r"`limit.train: 99` must be from 100 \(100 classes\) to 50000"),
+        (
+            "CIFAR100",
+            {"train": 199},
+            r"too few images .* 199 training images of 100 classes; each class needs at least 2",
+        ),
+        ("MNIST", {"test": 10_001}, r"`limit.test: 10001` must be from 10 \(10 classes\) to 10000"),
+        ("SVHN", {"test": 26_033}, r"`limit.test: 26033` must be from 10 \(10 classes\) to 26032"),
+    ],
+)
+def test_limits_that_torchvisions_sets_cannot_meet_are_refused_before_a_download(
+    tmp_path, declare, name, limit, message
+):
+    with pytest.raises(PydynError, match=message):
+        known_pool("mine", declare(source="torchvision", name=name, limit=limit), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("counts", "limit", "message"),
+    [
+        ({"a": 12, "b": 2}, {}, r"too few images .* in classes {'b': 2}; each class needs at least 3"),
+        ({"a": 12, "b": 12}, {"train": 3}, r"too few images .* 3 training images of 2 classes; .*raise `limit.train`"),
+        (
+            {"a": 12, "b": 12},
+            {"train": 23},
+            r"`limit.train: 23` must be from 2 \(2 classes\) to 22, the most there can be",
+        ),
+        (
+            {"a": 12, "b": 12},
+            {"test": 21},
+            r"`limit.test: 21` must be from 2 \(2 classes\) to 20, the most there can be",
+        ),
+        ({"a": 12, "b": 12}, {"test": 1}, r"`limit.test: 1` must be from 2 \(2 classes\) to 20, the most there can be"),
+    ],
+)
+def test_no_groups_make_up_for_too_few_images(tmp_path, declare, make_folder, counts, limit, message):
+    make_folder(counts)
+    split = {"method": "group", "test": 0.2, "group": {"pattern": r"(?P<group>\d)\.png"}}
+    dataset = declare(source="folder", path="pictures", split=split, limit=limit)
+    with pytest.raises(PydynError, match=message) as caught:
+        known_pool("mine", dataset, tmp_path)
+    with pytest.raises(type(caught.value)):
+        prepare("mine", dataset, tmp_path, tmp_path / "mine.h5")
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"), [({"train": 3}, "3 training images of at least 2 classes"), ({"test": 1}, "1 test images")]
+)
+@pytest.mark.parametrize("split", [GIVEN, {"method": "stratified", "test": 0.2}])
+def test_an_archive_has_two_classes_at_the_least(tmp_path, declare, split, limit, message):
+    dataset = declare(source="archive", path="x.tar", split=split, limit=limit)
+    with pytest.raises(
+        DataError, match=rf"too few images to divide into parts, {message}.* raise `limit\.{next(iter(limit))}`"
+    ):
+        known_pool("mine", dataset, tmp_path)
 
 
 def test_generated_figures_have_as_many_classes_as_are_counted_with(tmp_path, declare):

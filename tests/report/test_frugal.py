@@ -72,6 +72,8 @@ def level(run: FrugalRun) -> float:
 def write_run(results: Path, run: FrugalRun, data: str, problem: str | None) -> FrugalSummary:
     directory = run.directory(results)
     directory.mkdir(parents=True)
+    for name in ("history.csv", "weights.safetensors"):  # which the page does not read
+        (directory / name).touch()
     labels = np.arange(60) % 3
     wrong = np.arange(60) >= level(run)
     predicted = np.where(wrong, (labels + 1) % 3, labels)

@@ -17,6 +17,7 @@ from pydyn.errors import ConfigError, RunError
 from pydyn.report.page import write_report
 from pydyn.report.results import read_facts
 from pydyn.studies.registry import experiments, runs
+from pydyn.studies.run import Run
 from pydyn.training.summary import write_summary
 from tests.report.conftest import BASE, PARTS, some_of, write_partial, write_run, write_store
 from tests.report.test_architectures import BASE as ARCHITECTURES
@@ -114,6 +115,35 @@ def test_runs_of_other_data_or_another_configuration_are_left_out_too(synthesise
     assert f"2 of {len(written)} Runs are missing" in warning
     assert "2 of these came from another configuration or other data" in warning
     assert of_other.run == other
+
+
+@pytest.mark.parametrize("name", Run.complete)
+def test_a_run_that_lost_a_file_is_left_out(synthesise: Synthesise, name: str) -> None:
+    config, results, written = synthesise("comparison")
+    lost = next(iter(written))
+    (lost.directory(results) / name).unlink()
+    (warning,) = warnings(write_partial(config, results))
+    assert f"1 of {len(written)} Runs are missing ({lost.id})" in warning
+    assert len(table(results, "runs")) == len(written) - 1
+
+
+def test_runs_whose_summaries_cannot_be_read_are_left_out_and_named(synthesise: Synthesise) -> None:
+    config, results, written = synthesise("comparison")
+    cut_off, other, without_data, without_seconds, *_ = written
+    summary = (cut_off.directory(results) / "summary.json").read_text()
+    (cut_off.directory(results) / "summary.json").write_text(summary[:-20])
+    (other.directory(results) / "summary.json").write_text("[]")
+    for run, key in ((without_data, "data"), (without_seconds, "seconds")):
+        path = run.directory(results) / "summary.json"
+        values = json.loads(path.read_text())
+        del values[key]
+        path.write_text(json.dumps(values))
+    (warning,) = warnings(write_partial(config, results))
+    assert f"4 of {len(written)} Runs are missing" in warning
+    assert (
+        f"4 of these cannot be read, such as {cut_off.id}: remove their folders and run the workflow again" in warning
+    )
+    assert "came from" not in warning
 
 
 def test_a_study_of_which_nothing_is_there_has_no_part_of_the_page(tmp_path: Path) -> None:

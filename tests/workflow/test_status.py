@@ -104,6 +104,7 @@ def test_every_state_is_told_apart(workflow_of_runs):
     (left.directory(workflow.results) / "run.json").unlink()
     history = begun.directory(workflow.results) / "history.csv"
     history.write_text("".join(history.read_text().splitlines(keepends=True)[:2]))
+    (begun.directory(workflow.results) / "checkpoint.pt").touch()
     log = next(
         path for path in (workflow.results / "logs" / "dynamic").glob("*.log") if f"{failed.id}:" in path.read_text()
     )
