@@ -55,7 +55,7 @@ def write_report(
     if not shown:
         raise RunError(
             f"{results}: no Run of the studies {', '.join(config.studies)} is there, so there is nothing to report; run the "
-            f"workflow (`pydyn status {results}` says how far it is)"
+            "workflow first"
         )
     pages = [PAGES[name](config, results, left_out.get(name, ())) for name in shown]
     for gap in gaps:

@@ -99,7 +99,7 @@ def test_where_nothing_is_missing_the_page_is_the_whole_one(synthesise: Synthesi
 
 def test_of_nothing_there_is_no_page(synthesise: Synthesise) -> None:
     config, results, written = synthesise("single comparison")
-    with pytest.raises(RunError, match=rf"{results}: no Run of the studies dynamic is there.*pydyn status"):
+    with pytest.raises(RunError, match=rf"{results}: no Run of the studies dynamic is there.*run the workflow first"):
         write_partial(config, results, written)
     assert not (results.parent / "partial").exists()
 
