@@ -1,6 +1,7 @@
 """Dynamic Training against its controls at equal cost: as many images trained, or as much time."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -105,21 +106,22 @@ def accuracies_within(
 def budget_table(frame: pd.DataFrame, protocol: str) -> Table:
     """The differences, with a verdict each where chance flatters none."""
 
-    def shown(cost: Cost, value: str, cell: Callable[[Any], Cell]) -> Callable[[Any], Cell]:
-        return lambda row: missing(getattr(row, f"{cost}_without")) if pd.isna(getattr(row, value)) else cell(row)
-
     def difference(cost: Cost) -> Callable[[Any], Cell]:
-        value = f"{cost}_difference_points"
-        return shown(
-            cost, value, lambda row: Cell(number(getattr(row, value), 2, sign=True), getattr(row, f"{cost}_verdict"))
-        )
+        def cell(row: Any) -> Cell:
+            last, best = (getattr(row, f"{cost}_{name}") for name in ("difference_points", "best_difference_points"))
+            if pd.isna(last):
+                return missing(getattr(row, f"{cost}_without"))
+            return Cell(number(last, 2, sign=True), f"best so far {number(best, 2, sign=True)}")
+
+        return cell
 
     def interval(cost: Cost) -> Callable[[Any], Cell]:
-        return lambda row: interval_cell(getattr(row, f"{cost}_interval_low"), getattr(row, f"{cost}_interval_high"))
+        def cell(row: Any) -> Cell:
+            found = interval_cell(getattr(row, f"{cost}_interval_low"), getattr(row, f"{cost}_interval_high"))
+            verdict = getattr(row, f"{cost}_verdict")
+            return found if pd.isna(verdict) else replace(found, note=verdict)
 
-    def best(cost: Cost) -> Callable[[Any], Cell]:
-        value = f"{cost}_best_difference_points"
-        return shown(cost, value, lambda row: Cell(number(getattr(row, value), 2, sign=True)))
+        return cell
 
     columns = {
         "strategy": lambda row: label(row.strategy),
@@ -128,11 +130,9 @@ def budget_table(frame: pd.DataFrame, protocol: str) -> Table:
         "images": lambda row: Cell(number(row.images_budget)),
         "points at equal images": difference("images"),
         "95 % interval": interval("images"),
-        "best so far": best("images"),
         "seconds": lambda row: Cell(seconds(row.seconds_budget)),
         "points at equal seconds": difference("seconds"),
         "its 95 % interval": interval("seconds"),
-        "its best so far": best("seconds"),
     }
     caption = (
         f"At equal cost, {PROTOCOLS[protocol]}: differences of validation accuracy in points, paired by seed, where the "
