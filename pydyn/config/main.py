@@ -33,7 +33,7 @@ class Config(Section):
     """What paths of data sets are relative to."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = 1
-    """Of one training job. Several jobs of one thread train faster than one job of several (README, Speed)."""
+    """Of one training job. Several jobs of one thread train faster than one job of several (docs/speed.md)."""
     chunk_images: Count = 20_000
     """Runs are trained in one process until they add up to this many images: starting torch costs seconds."""
     datasets: dict[Name, AnyDataset]
