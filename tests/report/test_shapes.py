@@ -18,13 +18,15 @@ from pydyn.device import open_device
 from pydyn.errors import RunError
 from pydyn.report import published
 from pydyn.report.page import write_report
-from pydyn.report.shapes.causes import CLIPPED_LOSS, at_the_clip
+from pydyn.report.shapes.causes import CLIPPED_LOSS, at_the_clip, causes_in_words, factors_table
+from pydyn.report.shapes.findings import findings
 from pydyn.report.shapes.pruning import beside_the_thesis
-from pydyn.report.shapes.read import read_shapes
+from pydyn.report.shapes.read import Combination, read_shapes
+from pydyn.report.shapes.trainings import counts_table
 from pydyn.report.statistics import share_interval, shares_differ
 from pydyn.studies.registry import experiments, runs
 from pydyn.studies.shapes_runs import PopulationRun
-from pydyn.training.analysis_summary import read_analysis_summary
+from pydyn.training.analysis_summary import SizeRange, read_analysis_summary
 from pydyn.training.population_summary import (
     MemberResult,
     PopulationSummary,
@@ -219,20 +221,68 @@ def test_wilsons_interval_and_fishers_test_by_hand() -> None:
     assert shares_differ(4, 4, 0, 4) == pytest.approx(2 / 70)
 
 
-def test_stuck_beyond_the_clip_is_told_from_stuck_otherwise() -> None:
-    run = PopulationRun(
-        "shapes", "figures", "2-2", 1, 32, "adam", 0.001, "glorot_uniform", "bytes", "clipped", False, 3, 0
-    )
+RUN = PopulationRun("shapes", "figures", "2-2", 1, 32, "adam", 0.001, "glorot_uniform", "bytes", "clipped", False, 3, 0)
 
-    def member(seed: int, loss: float) -> MemberResult:
-        return MemberResult(seed, loss, 1 / 3, 1 / 3, 1 / 3, 1, [0, 0], 0, 2)
 
-    # The last diverged, and is not stuck.
-    members = [member(0, CLIPPED_LOSS * 2 / 3), member(1, 1.0986), member(2, float("nan"))]
+def population_of(*members: MemberResult, run: PopulationRun = RUN) -> PopulationSummary:
     rest: dict[str, Any] = {"fingerprint": "", "code": "", "data": "", "device": "", "finished": ""}
     rest |= {"n_train": 90, "n_validation": 45, "n_classes": 3, "n_parameters": 1, "seconds": 1.0, "threads": 1}
-    assert at_the_clip([PopulationSummary(run=run, members=members, versions={}, **rest)]) == (1, 2)
+    return PopulationSummary(run=run, members=list(members), versions={}, **rest)
+
+
+def member(seed: int, loss: float, dead: tuple[int, int, int] = (0, 0, 0)) -> MemberResult:
+    return MemberResult(seed, loss, 1 / 3, 1 / 3, 1 / 3, 1, list(dead[:2]), dead[2], 2)
+
+
+def test_stuck_beyond_the_clip_is_told_from_stuck_otherwise() -> None:
+    # The last diverged, and is not stuck.
+    summary = population_of(member(0, CLIPPED_LOSS * 2 / 3), member(1, 1.0986), member(2, float("nan")))
+    assert at_the_clip([summary]) == (1, 2)
     assert np.isclose(CLIPPED_LOSS, 16.118, atol=1e-3)
+    # Of images that are right the loss may be far from the clip, so that such a training can still move.
+    assert not any("can never leave" in text for text in causes_in_words(("figures", "2-2", 1), [summary]))
+
+
+def test_what_diverged_is_not_counted_as_dead() -> None:
+    nan = float("nan")
+    some = population_of(member(0, 1.1, (1, 0, 1)), member(1, nan, (2, 2, 3)), member(2, nan, (2, 2, 3)))
+    none = population_of(member(0, nan, (2, 2, 3)), run=replace(RUN, optimiser="sgd"))
+    table = factors_table(("figures", "2-2", 1), [some, none])
+    assert table is not None
+    assert table.data.dead_filters_percent.tolist() == pytest.approx([25, nan], nan_ok=True)
+    assert table.data.dead_outputs_mean.tolist() == pytest.approx([1, nan], nan_ok=True)
+    assert [cell.text for cell in table.body[1][-2:]] == ["–", "–"]
+    counts = counts_table("figures", [Combination(some, ()), Combination(none, ())])
+    assert [row[-1].text for row in counts.body] == ["25", "–"]
+
+
+@pytest.mark.parametrize(
+    ("correct", "learnt", "expected"),
+    [  # of 15 figures of each of 8 ranges of sizes from 0.1 to 0.9
+        ([14, 15, 15, 15, 15, 15, 15, 15], True, "a difference that may be chance (p = 0.25"),
+        ([5, 15, 15, 15, 15, 15, 15, 15], True, "the reason that the thesis gives for data set 1.3 (p ="),
+        ([15] * 8, True, "this network does not fail by size"),
+        ([5, 15, 15, 15, 15, 15, 15, 15], False, None),
+    ],
+)
+def test_failures_by_size_are_told_from_chance(
+    trained: tuple[Config, Path], correct: list[int], learnt: bool, expected: str | None
+) -> None:
+    results = read_shapes(*trained)
+    (one,) = results.analyses
+    # As they come out of images: the smallest is above 0.1.
+    edges = np.linspace(0.1001, 0.8999, 9)
+    sizes = [SizeRange(*edges[place : place + 2].tolist(), 15, right) for place, right in enumerate(correct)]
+    facts = results.data["figures"]
+    of_1_2 = replace(facts, declaration=ShapesDataset(source="shapes", size=(0.1, 0.9)).model_dump())
+    analysed = replace(one, summary=replace(one.summary, sizes=sizes, learnt=learnt))
+    said = [
+        text for text in findings(replace(results, data={"figures": of_1_2}, analyses=[analysed])) if "sizes" in text
+    ]
+    assert len(said) == (expected is not None)
+    if expected:
+        assert "of the figures of sizes up to 0.30 are classified correctly" in said[0]
+        assert expected in said[0]
 
 
 @pytest.fixture

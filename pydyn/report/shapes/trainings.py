@@ -46,12 +46,15 @@ def counts_table(dataset: str, combinations: Sequence[Combination]) -> Table:
         "learnt": lambda row: _of(row.end0, row.n),
         "95 % interval, %": lambda row: Cell(f"{100 * row.learnt_share_low:.0f} to {100 * row.learnt_share_high:.0f}"),
         ", ".join(ends[1:]): lambda row: _list(row, "end", len(ends), row.n),
-        "dead filters, %": lambda row: Cell(number(100 * row.dead_filters_share, 0)),
+        "dead filters, %": lambda row: (
+            missing(NONE) if pd.isna(row.dead_filters_share) else Cell(number(100 * row.dead_filters_share, 0))
+        ),
     }
     caption = (
         f"{dataset}: how trainings end after the last epoch, on {number(combinations[0].summary.n_validation)} "
         f"validation images. Learnt: at least 99 % right; {', '.join(ends[1:-2])}: so many of the classes right; "
-        "other: between. Intervals are Wilson's. Dead filters: 0 on every validation image, mean over all members."
+        "other: between. Intervals are Wilson's. Dead filters: 0 on every validation image, mean over the members that did "
+        "not diverge."
     )
     table = listing(f"shapes-trainings-{dataset}", caption, shown, columns)
     return Table(table.name, caption, table.header, table.body, frame, folded=len(records) > 12)
@@ -67,7 +70,7 @@ def _list(row: Any, prefix: str, n_ends: int, n: int) -> Cell:
 
 def _dead_share(one: Combination) -> float:
     shares = [one.summary.dead_share(member) for member in one.summary.members]
-    return float(np.mean([share for share in shares if share == share] or [0.0]))
+    return float(np.mean([share for share in shares if share == share] or [np.nan]))
 
 
 def totals_table(results: ShapesResults) -> Table:
