@@ -89,6 +89,8 @@ def test_the_whole_grid_stands_beside_the_published(report: Any, tmp_path: Path)
     row = found[(found.learning_rate == 0.01) & (found.batch_size == 32) & (found.epochs == 15)].iloc[0]
     assert (row.published_accuracy_percent, row.published_loss) == (35.75, 1.82)
     assert "At a learning rate of 0.01, 0 of 9 trainings end at chance (published: 2 of 9)" in page
+    # A unit that is 0 everywhere after one epoch may be above 0 after the next: what is below it still learns.
+    assert "no gradient reaches" not in page
     cells = {run: summary for run, summary in written.items() if run.strategy.name == "fixed"}
     best = max(cells, key=lambda run: cells[run].accuracy.last_validation)
     assert f"(rate {best.learning_rate:g}, batch {best.batch_size}, {best.epochs} epochs;" in page
@@ -99,6 +101,25 @@ def test_without_grid_and_strategies(report: Any, tmp_path: Path) -> None:
     assert "Experiment 3" not in re.sub("<p>.*?</p>", "", page)
     assert len(written) == 3
     assert "n = 1" in page
+
+
+def test_strategies_of_one_kind_are_told_apart_and_each_stands_once(report: Any, tmp_path: Path) -> None:
+    dynamic = {"name": "dynamic", "beta": 0.7}
+    strategies = [{**dynamic, "alpha": 0.5}, {**dynamic, "alpha": 0.25}, {"name": "full"}]
+    report({"grid": None, "strategies": strategies})
+    found = table(tmp_path, "architectures-networks")
+    assert len(found) == 3 * 3
+    assert found.experiment.is_unique
+    assert found.experiment[3] == "1: base, Dynamic Training [dynamic-base-a0.5-b0.7]"
+    differences = table(tmp_path, "architectures-differences")
+    assert len(differences) == 3 + 2 * 3
+    assert not differences.duplicated(["experiment", "against"]).any()
+
+
+@pytest.mark.parametrize("strategies", [[], [{"name": "dynamic", "alpha": 0.5, "beta": 0.7}]])
+def test_what_the_test_images_choose_is_said(report: Any, strategies: list[dict[str, Any]]) -> None:
+    page, _ = report({"grid": None, "strategies": strategies})
+    assert ("Dynamic Training replaces images when the accuracy on the test images" in page) == bool(strategies)
 
 
 @pytest.mark.parametrize("seed", range(6))

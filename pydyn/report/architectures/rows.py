@@ -9,6 +9,7 @@ from pydyn.report.results import Replicates, StudyResults, last_accuracy_percent
 from pydyn.report.statistics import Estimate, estimate, paired_difference
 from pydyn.selection.controls import Full
 from pydyn.selection.dynamic import Dynamic
+from pydyn.selection.strategy import Parameters
 from pydyn.studies.architectures import EXPERIMENTS
 from pydyn.training.summary import Summary
 
@@ -24,15 +25,8 @@ class Row:
 
     experiment: int
     replicates: Replicates
-
-    @property
-    def name(self) -> str:
-        """In words."""
-        name = f"{self.experiment}: {WORDS[self.experiment]}"
-        strategy = self.replicates.run.strategy
-        if isinstance(strategy, Full):
-            return name
-        return f"{name}, {'Dynamic Training' if isinstance(strategy, Dynamic) else strategy.label}"
+    name: str
+    """In words."""
 
     @property
     def is_plain(self) -> bool:
@@ -46,13 +40,22 @@ class Row:
 
 
 def network_rows(results: StudyResults) -> list[Row]:
-    """Experiments 1, 2 and 4 as published, then with other strategies."""
+    """Experiments 1, 2 and 4 as published, then with other strategies: each setting once, under a name of its own."""
     number_of = {experiment.model: experiment.number for experiment in EXPERIMENTS}
+    every = [row for name in ("networks", "strategies") for row in results.replicates(name, "paper")]
+    rows = list({row.run.setting: row for row in every}.values())
+    names = [_name(number_of[row.run.model], row.run.strategy) for row in rows]
     return [
-        Row(number_of[row.run.model], row)
-        for name in ("networks", "strategies")
-        for row in results.replicates(name, "paper")
+        Row(number_of[row.run.model], row, name if names.count(name) == 1 else f"{name} [{row.run.strategy.label}]")
+        for row, name in zip(rows, names, strict=True)
     ]
+
+
+def _name(experiment: int, strategy: Parameters) -> str:
+    name = f"{experiment}: {WORDS[experiment]}"
+    if isinstance(strategy, Full):
+        return name
+    return f"{name}, {'Dynamic Training' if isinstance(strategy, Dynamic) else strategy.label}"
 
 
 def losses(row: Replicates) -> Estimate:
