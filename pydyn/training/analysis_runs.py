@@ -93,7 +93,7 @@ def analyse(run: AnalysisRun, job: ShapesJob, store: ImageStore) -> None:
         names = store.sources(rows)
         figures = _figures(store, names)
         shown = _shown(store.labels, figures)
-        # Pruned by the images that it was trained on: the thesis's figures are multiples of 1/6,000.
+        # Pruned by the images that it was trained on: the thesis's figures are multiples of 1/6,000, those of table 7 apart.
         std = STD_OF_PIXELS[run.population.pixels]
         facts = _measure(run, chosen.network, GreyImages(job.train.pixels, job.train.labels, std=std))
         found = failures(chosen.network, images, [float("nan")] * len(names) if figures is None else _sizes(figures))

@@ -12,16 +12,18 @@ import pandas as pd
 import pytest
 
 from pydyn.config.datasets import ShapesDataset
-from pydyn.config.main import Config, parse
+from pydyn.config.main import Config, overlay, parse
 from pydyn.data.prepare import prepare
 from pydyn.device import open_device
 from pydyn.errors import RunError
 from pydyn.report import published
+from pydyn.report.blocks import Paragraph
 from pydyn.report.page import write_report
 from pydyn.report.shapes.causes import CLIPPED_LOSS, at_the_clip, causes_in_words, factors_table
 from pydyn.report.shapes.findings import findings
 from pydyn.report.shapes.pruning import beside_the_thesis
 from pydyn.report.shapes.read import Combination, read_shapes
+from pydyn.report.shapes.study import report
 from pydyn.report.shapes.trainings import counts_table
 from pydyn.report.statistics import share_interval, shares_differ
 from pydyn.studies.registry import experiments, runs
@@ -283,6 +285,36 @@ def test_failures_by_size_are_told_from_chance(
     if expected:
         assert "of the figures of sizes up to 0.30 are classified correctly" in said[0]
         assert expected in said[0]
+
+
+def test_as_many_trainings_as_published_are_said_where_there_are_as_many(trained: tuple[Config, Path]) -> None:
+    results = read_shapes(*trained)
+    first = replace(results.combinations[0], told=(1.0, 1 / 3, 1 / 3))
+    few = replace(first, told=(1.0, 1 / 3, 1 / 3, 1 / 3))
+    for one, as_many in ((first, True), (few, False)):
+        (said, *_) = findings(replace(results, combinations=[one]))
+        assert f"published: 1 of {len(one.told)}" in said
+        assert ("as many of each combination as published" in said) == as_many
+
+
+def test_a_network_with_nothing_to_prune_has_no_finding_of_pruning(trained: tuple[Config, Path]) -> None:
+    results = read_shapes(*trained)
+    (one,) = results.analyses
+    assert any("greedy pruning" in text for text in findings(results))
+    bare = replace(one, summary=replace(one.summary, steps=[]))
+    assert not any("greedy pruning" in text for text in findings(replace(results, analyses=[bare])))
+
+
+@pytest.mark.parametrize("own", [{}, {"setting": {"pixels": "unit"}}, {"batch_size": 64}])
+def test_only_the_reconstructed_setting_is_called_so(trained: tuple[Config, Path], own: dict[str, Any]) -> None:
+    results = read_shapes(*trained)
+    said = report(replace(results, config=parse(overlay(RAW, {"shapes": own}))))
+    (method,) = said.sections[0].blocks
+    assert isinstance(method, Paragraph)
+    assert ("a reconstruction" in method.text, "is reconstructed" in said.caveats[0]) == (not own, not own)
+    if own:
+        pixels, batch = own.get("setting", {}).get("pixels", "bytes"), own.get("batch_size", 32)
+        assert f"batch {batch}, glorot_uniform, pixels as {pixels}" in method.text
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def findings(results: ShapesResults) -> Iterator[str]:
         as_many = [end for one in combinations for end in one.as_many]
         same = (
             f"; as many of each combination as published: {as_many.count(LEARNT_NAME)} of {len(as_many)}"
-            if told
+            if told and len(as_many) == len(told)
             else ""
         )
         yield (
@@ -48,7 +48,8 @@ def findings(results: ShapesResults) -> Iterator[str]:
                 "initialiser and optimiser."
             )
     for one in results.analyses:
-        yield _pruned(one)
+        if one.summary.steps:
+            yield _pruned(one)
     yield from _failures_by_size(results)
 
 
@@ -66,7 +67,7 @@ def _pruned(one: Analysed) -> str:
     summary, after = one.summary, one.after
     kept = len(list(takewhile(lambda accuracy: accuracy >= summary.accuracy - 0.01, after)))
     contradicting = len({one.filter for one in summary.contradictions})
-    first = summary.steps[0].removed if summary.steps else []
+    first = summary.steps[0].removed
     together = (
         f" Each of {len(first)} filters can be spared alone without a mistake; together, at the first step, they take "
         f"the accuracy to {100 * after[0]:.1f} %."

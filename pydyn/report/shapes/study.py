@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from pydyn.config.main import Config
+from pydyn.config.shapes import ShapesStudy, TrainingSetting
 from pydyn.report import published
 from pydyn.report.blocks import Block, Facts, Heading, Paragraph, Section, StudyReport
 from pydyn.report.runs import RunFacts, StudyPage
@@ -44,7 +45,10 @@ EXPLANATION = (
     "Networks of one or two convolutional layers of 3 × 3 filters, each with ReLU and max-pooling, and one dense "
     "layer; F1-F2 stands for F1 filters in the first layer and F2 in the second. Many are trained side by side, each "
     "with its own initial weights and order of images. The thesis names neither optimiser nor learning rate, "
-    "initialiser, range of the pixels or version of Keras. The setting used here unless something else is said "
+    "initialiser, range of the pixels or version of Keras. "
+)
+RECONSTRUCTED = (
+    "The setting used here unless something else is said "
     "(pixels of 0 to 255 as they are, and the cross-entropy that Keras had until version 2.2, which clips "
     "probabilities at 1e-7) was found by trying which of the conventions of its day make trainings stick: a "
     "reconstruction, not what the thesis says. The section on stuck trainings shows what was tried."
@@ -62,7 +66,7 @@ def page(config: Config, results: Path, left_out: Collection[AnyRun] = ()) -> St
 def report(results: ShapesResults) -> StudyReport:
     """All that the page says of the study."""
     sections = [
-        Section("shapes-method", "Method", [Paragraph(EXPLANATION)]),
+        Section("shapes-method", "Method", [Paragraph(EXPLANATION + _origin(results))]),
         Section("shapes-trainings", "Which trainings learn", list(_trainings(results))),
         Section("shapes-stuck", "Why trainings get stuck", list(_stuck(results))),
     ]
@@ -141,11 +145,30 @@ def _analysis(one: Analysed, results: ShapesResults) -> Iterator[Block]:
         yield failed
 
 
-def _facts(results: ShapesResults) -> Facts:
-    populations = results.populations
+def _origin(results: ShapesResults) -> str:
+    """Where the setting of the trainings is from."""
+    if _is_reconstructed(results):
+        return RECONSTRUCTED
+    return f"The setting used here unless something else is said, {_setting(results)}, is the configuration's own."
+
+
+def _is_reconstructed(results: ShapesResults) -> bool:
+    study = results.study
+    return (study.setting, study.batch_size) == (TrainingSetting(), ShapesStudy.model_fields["batch_size"].default)
+
+
+def _setting(results: ShapesResults) -> str:
     study = results.study
     setting = study.setting
     relu = ", ReLU on the outputs" if setting.output_relu else ""
+    return (
+        f"{setting.optimiser}, rate {setting.learning_rate:g}, batch {study.batch_size}, {setting.initialiser}, "
+        f"pixels as {setting.pixels}, loss {setting.loss}{relu}"
+    )
+
+
+def _facts(results: ShapesResults) -> Facts:
+    populations = results.populations
     spent = sum(one.summary.seconds for one in results.analyses)
     analysing = f", {duration(spent)} of analyses" if results.analyses else ""
     return Facts(
@@ -162,11 +185,7 @@ def _facts(results: ShapesResults) -> Facts:
                 "Trainings",
                 f"{number(sum(len(summary.members) for summary in populations))} of {number(len(populations))} settings",
             ),
-            (
-                "Setting",
-                f"{setting.optimiser}, rate {setting.learning_rate:g}, batch {study.batch_size}, "
-                f"{setting.initialiser}, pixels as {setting.pixels}, loss {setting.loss}{relu}",
-            ),
+            ("Setting", _setting(results)),
             ("Device", "; ".join(sorted({f"{s.device}, {s.threads} thread(s) a job" for s in populations}))),
             ("Time", f"{duration(sum(summary.seconds for summary in populations))} of training added up{analysing}"),
         ]
@@ -174,10 +193,16 @@ def _facts(results: ShapesResults) -> Facts:
 
 
 def _caveats(results: ShapesResults) -> Iterator[str]:
-    yield (
-        "The setting of the thesis's trainings is reconstructed: it was chosen because trainings get stuck under it "
-        "in the thesis's way, and shares that agree with the published ones do not prove that it was the thesis's."
-    )
+    if _is_reconstructed(results):
+        yield (
+            "The setting of the thesis's trainings is reconstructed: it was chosen because trainings get stuck under it "
+            "in the thesis's way, and shares that agree with the published ones do not prove that it was the thesis's."
+        )
+    else:
+        yield (
+            "Trainings are of a setting of the configuration's own, and neither of the thesis's, which it does not name, "
+            "nor of the one that was reconstructed."
+        )
     if results.analyses:
         yield "Accuracies of pruned networks, in the list of Runs too, are of the images that the networks were trained on."
     unknown = [
