@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from pydyn.config.main import overlay, parse
+from pydyn.report.architectures import study
 from pydyn.report.page import write_report
 from pydyn.report.results import read_facts
 from pydyn.studies.registry import runs
@@ -78,8 +79,35 @@ def test_what_survives_repeats(report: Any, tmp_path: Path) -> None:
     assert (row.difference_points, row.interval_high - mean) == pytest.approx((mean, half_width))
     assert row.published_difference_points == pytest.approx(69.81 - 63.82)
     claim = next(line for line in re.findall("<li>(.*?)</li>", page) if "The deeper network beats the base" in line)
-    expected = "survives repeats" if mean > half_width else "does not survive" if mean < -half_width else "is not shown"
-    assert expected in claim
+    expected = (
+        "holds"
+        if mean > half_width
+        else "the opposite holds"
+        if mean < -half_width
+        else "is not shown by these repeats"
+    )
+    # On the source's own images alone a claim of the source survives or does not.
+    assert f"says the source: {expected} on figures, which is not" in claim
+    assert "survive" not in claim
+    assert (
+        "120 training images instead of 50,000; 60 test images instead of 10,000; 4 epochs instead of 10. Measured"
+        in page
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "mean", "elsewhere", "expected"),
+    [
+        ("holds", 1.0, "", "survives repeats"),
+        ("holds", -1.0, "", "does not survive, the opposite holds"),
+        ("not resolved", 1.0, "", "is not shown by these repeats"),
+        ("holds", 1.0, " on x", "holds on x"),
+        ("holds", -1.0, " on x", "the opposite holds on x"),
+        ("n = 1, no interval", 1.0, " on x", "is not shown by these repeats on x"),
+    ],
+)
+def test_what_is_said_of_a_claim(verdict: str, mean: float, elsewhere: str, expected: str) -> None:
+    assert study._survives(verdict, mean, elsewhere) == expected
 
 
 def test_the_whole_grid_stands_beside_the_published(report: Any, tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """The study's rows: what was trained from several seeds, and what was published of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pydyn.report import published
-from pydyn.report.results import Replicates, StudyResults, last_accuracy_percent
+from pydyn.report.results import Replicates, Result, StudyResults, last_accuracy_percent
 from pydyn.report.statistics import Estimate, estimate, paired_difference
 from pydyn.selection.controls import Full
 from pydyn.selection.dynamic import Dynamic
@@ -68,9 +69,9 @@ def accuracies(row: Replicates) -> Estimate:
     return row.estimate(last_accuracy_percent)
 
 
-def dead_percent(row: Replicates) -> float:
-    """Share of units of the layers with a ReLU, the last of them, that are 0 on all test images: mean over the seeds."""
-    return float(np.mean([100 * _dead_share(result.summary) for result in row.results]))
+def dead_percent(results: Sequence[Result]) -> float:
+    """Share of units of the layers with a ReLU, the last of them, that are 0 on all test images: mean over Runs."""
+    return float(np.mean([100 * _dead_share(result.summary) for result in results]))
 
 
 def _dead_share(summary: Summary) -> float:
@@ -78,10 +79,10 @@ def _dead_share(summary: Summary) -> float:
     return last.dead / last.units
 
 
-def collapsed(row: Replicates) -> int:
+def collapsed(row: Replicates) -> list[Result]:
     """Replicates that end at chance."""
     chance = 100 / len(row.results[0].summary.confusion)
-    return sum(last_accuracy_percent(result.summary) < NEAR_CHANCE * chance for result in row.results)
+    return [result for result in row.results if last_accuracy_percent(result.summary) < NEAR_CHANCE * chance]
 
 
 def difference(ours: Replicates, theirs: Replicates) -> Estimate | None:
