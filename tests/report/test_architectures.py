@@ -121,7 +121,10 @@ def test_the_whole_grid_stands_beside_the_published(report: Any, tmp_path: Path)
     assert "no gradient reaches" not in page
     cells = {run: summary for run, summary in written.items() if run.strategy.name == "fixed"}
     best = max(cells, key=lambda run: cells[run].accuracy.last_validation)
-    assert f"(rate {best.learning_rate:g}, batch {best.batch_size}, {best.epochs} epochs;" in page
+    named = f"rate {best.learning_rate:g}, batch {best.batch_size}, {best.epochs} epochs"
+    assert f"({named};" in page
+    assert "The grid trains on 80 % of the training images" in page
+    assert f"Of experiment 3 the combination with the highest accuracy: {named}." in page
 
 
 def test_without_grid_and_strategies(report: Any, tmp_path: Path) -> None:

@@ -69,6 +69,11 @@ def accuracies(row: Replicates) -> Estimate:
     return row.estimate(last_accuracy_percent)
 
 
+def best_of(cells: Sequence[Replicates]) -> Replicates | None:
+    """Of the grid, by accuracy after the last epoch; None of none."""
+    return max(cells, key=lambda cell: accuracies(cell).mean, default=None)
+
+
 def dead_percent(results: Sequence[Result]) -> float:
     """Share of units of the layers with a ReLU, the last of them, that are 0 on all test images: mean over Runs."""
     return float(np.mean([100 * _dead_share(result.summary) for result in results]))

@@ -6,7 +6,16 @@ from pathlib import Path
 from pydyn.config.main import Config
 from pydyn.report import published
 from pydyn.report.architectures.pictures import confusion_drawing, curves_drawing, grid_drawing
-from pydyn.report.architectures.rows import WORDS, Row, accuracies, collapsed, dead_percent, difference, network_rows
+from pydyn.report.architectures.rows import (
+    WORDS,
+    Row,
+    accuracies,
+    best_of,
+    collapsed,
+    dead_percent,
+    difference,
+    network_rows,
+)
 from pydyn.report.architectures.tables import differences_table, grid_table, networks_table
 from pydyn.report.blocks import Block, Facts, Paragraph, Section, StudyReport
 from pydyn.report.dynamic.differences import in_words
@@ -47,8 +56,9 @@ def report(results: StudyResults) -> StudyReport:
         networks.append(networks_table(results, rows))
         networks += [table] if (table := differences_table(rows)) else []
         networks.append(curves_drawing(rows))
-    if plain:
-        networks.append(confusion_drawing(rows, results.data.class_names))
+    best = best_of(cells)
+    if plain or best:
+        networks.append(confusion_drawing(rows, best, results.data.class_names))
     sections = [Section("architectures-networks", "Experiments 1, 2 and 4: networks", networks)]
     study = results.config.architectures
     assert study is not None
@@ -123,7 +133,8 @@ def _survives(verdict: str, mean: float, elsewhere: str) -> str:
 
 
 def _hyperparameters_against_networks(plain: dict[int, Row], cells: Sequence[Replicates]) -> str:
-    best = max(cells, key=lambda cell: accuracies(cell).mean)
+    best = best_of(cells)
+    assert best is not None
     base = accuracies(plain[1].replicates).mean
     by_grid, by_network = (
         accuracies(best).mean - base,
@@ -135,8 +146,8 @@ def _hyperparameters_against_networks(plain: dict[int, Row], cells: Sequence[Rep
     return (
         f"“Architecture improves more than hyper-parameters”: the best of the grid (rate {run.learning_rate:g}, batch "
         f"{run.batch_size}, {run.epochs} epochs; published: {there}) is {number(by_grid, 2, sign=True)} points from "
-        f"experiment 1, the best network {number(by_network, 2, sign=True)}. The grid trains on a fifth fewer images, "
-        "and its best is picked by the test images."
+        f"experiment 1, the best network {number(by_network, 2, sign=True)}. The grid trains on {share(best.share)} of "
+        "the training images, and its best is picked by the test images."
     )
 
 
