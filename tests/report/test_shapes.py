@@ -24,8 +24,8 @@ from pydyn.report.shapes.findings import findings
 from pydyn.report.shapes.pruning import beside_the_thesis
 from pydyn.report.shapes.read import Combination, read_shapes
 from pydyn.report.shapes.study import report
-from pydyn.report.shapes.trainings import counts_table
-from pydyn.report.statistics import share_interval, shares_differ
+from pydyn.report.shapes.trainings import counts_table, totals_table
+from pydyn.report.statistics import independent_trials, share_interval, shares_differ
 from pydyn.studies.registry import experiments, runs
 from pydyn.studies.shapes_runs import PopulationRun
 from pydyn.training.analysis_summary import SizeRange, read_analysis_summary
@@ -221,6 +221,45 @@ def test_wilsons_interval_and_fishers_test_by_hand() -> None:
     assert share_interval(19, 57) == pytest.approx(expected)
     # Of 4 successes in 2 x 4 trials, 4 to 0 either way: 2 of the 70 ways.
     assert shares_differ(4, 4, 0, 4) == pytest.approx(2 / 70)
+
+
+def test_trainings_of_one_seed_count_as_far_as_they_differ() -> None:
+    # All of a seed alike: as many as there are seeds.
+    assert independent_trials([[True] * 4, [False] * 4, [True] * 4, [False] * 4]) == 4
+    # Each seed has the same share: no less than independent ones.
+    assert independent_trials([[True, False], [False, True], [True, False]]) == 6
+    # Nothing learns: nothing tells them apart, so as many as there are seeds; of seeds with 2 and 1 trainings 9 / 5 of them.
+    assert independent_trials([[False] * 5] * 3) == 3
+    assert independent_trials([[False] * 2, [False]]) == 2
+    assert independent_trials([[True, False, True]]) == 1
+    # 4, 1 and 1 of 4: a share of 1/2; between (4 + 1 + 1) 3 / 2 = 9, within 12 / 4 = 3.
+    assert independent_trials([[True] * 4, [True] + [False] * 3, [True] + [False] * 3]) == round(12 * 3 / 9)
+    # One combination: a training of each seed.
+    assert independent_trials([[True], [False], [False]]) == 3
+
+
+def test_pooled_trainings_share_their_seeds(trained: tuple[Config, Path]) -> None:
+    results = read_shapes(*trained)
+
+    def combination(learnt: list[bool], told: tuple[float, ...]) -> Combination:
+        members = [
+            replace(member(seed, 0.1), validation_accuracy=1.0 if did else 1 / 3) for seed, did in enumerate(learnt)
+        ]
+        return Combination(population_of(*members), told)
+
+    # Of three combinations a seed learns all or none.
+    every = [combination([True, False, False, False], (1.0, 1 / 3))] * 3
+    frame = totals_table(replace(results, combinations=every)).data
+    assert frame.trainings.tolist() == ["published", "measured, as many of each combination", "measured, all seeds"]
+    assert (frame.n.tolist(), frame.independent.tolist()) == ([6, 6, 12], [6, 2, 4])
+    assert frame.interval_high.tolist()[2] == pytest.approx(100 * share_interval(1, 4)[1])
+    assert frame.p_value_against_published.tolist()[1:] == pytest.approx(
+        [shares_differ(1, 2, 3, 6), shares_differ(1, 4, 3, 6)]
+    )
+    (said, *_) = findings(replace(results, combinations=every))
+    assert (
+        "3 of 12 trainings learn, 5 to 70 % with 95 % confidence, as of 4 independent ones (published: 3 of 6)" in said
+    )
 
 
 RUN = PopulationRun("shapes", "figures", "2-2", 1, 32, "adam", 0.001, "glorot_uniform", "bytes", "clipped", False, 3, 0)

@@ -5,8 +5,8 @@ from itertools import takewhile
 
 from pydyn.report import published
 from pydyn.report.shapes.causes import at_the_clip
-from pydyn.report.shapes.read import Analysed, ShapesResults
-from pydyn.report.statistics import LEVEL, share_interval, shares_differ
+from pydyn.report.shapes.read import Analysed, ShapesResults, pooled
+from pydyn.report.statistics import LEVEL, shares_differ
 from pydyn.report.tables import capitalised
 from pydyn.training.population_summary import LEARNT_NAME
 
@@ -17,8 +17,9 @@ SMALLEST_OF_1_3 = 0.3
 def findings(results: ShapesResults) -> Iterator[str]:
     """A sentence each."""
     for dataset, combinations in results.of_two_layers():
-        ends = [end for one in combinations for end in one.ends]
-        low, high = share_interval(ends.count(LEARNT_NAME), len(ends))
+        found = pooled(combinations)
+        low, high = found.interval
+        alike = f", as of {found.independent} independent ones" if found.independent < found.n else ""
         told = [end for one in combinations for end in one.published]
         there = f" (published: {told.count(LEARNT_NAME)} of {len(told)})" if told else ""
         as_many = [end for one in combinations for end in one.as_many]
@@ -28,8 +29,8 @@ def findings(results: ShapesResults) -> Iterator[str]:
             else ""
         )
         yield (
-            f"{dataset}: {ends.count(LEARNT_NAME)} of {len(ends)} trainings learn, {100 * low:.0f} to {100 * high:.0f} "
-            f"% with 95 % confidence{there}{same}."
+            f"{dataset}: {found.learnt} of {found.n} trainings learn, {100 * low:.0f} to {100 * high:.0f} % with 95 % "
+            f"confidence{alike}{there}{same}."
         )
     yield from _one_layer(results)
     for place, summaries in results.causes_by_place().items():
