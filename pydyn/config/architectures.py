@@ -24,8 +24,8 @@ class HyperparameterGrid(Section):
 
 
 class ArchitecturesStudy(Section):
-    """The study `architectures`: four experiments on CIFAR-10. Decisions use nothing; reported is the last epoch on the test
-    images, as in the source."""
+    """The study `architectures`: four experiments on CIFAR-10. Reported is the last epoch on the test images, as in the source,
+    whose trainings decide nothing; Dynamic Training is steered by the test images (protocol `paper`)."""
 
     dataset: str
     """A name under `datasets`."""

@@ -1,7 +1,7 @@
 """Means, intervals and paired differences over replicates."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,10 +65,30 @@ def sampling_half_width(share: float, n_images: int) -> float:
     return quantile * math.sqrt(share * (1 - share) / n_images)
 
 
-def share_interval(count: int, n: int) -> tuple[float, float]:
-    """Both ends of Wilson's 95 % interval of a share, in 0..1, of `count` of `n` independent trials."""
-    found = stats.binomtest(count, n).proportion_ci(LEVEL, "wilson")
-    return float(found.low), float(found.high)
+def share_interval(count: float, n: float) -> tuple[float, float]:
+    """Both ends of Wilson's 95 % interval of a share, in 0..1, of `count` of `n` independent trials: whole numbers, or what
+    `independent_trials` says of others."""
+    quantile = float(stats.norm.ppf((1 + LEVEL) / 2))
+    share, spread = count / n, quantile**2 / n
+    middle = share + spread / 2
+    half_width = math.sqrt(spread * (share * (1 - share) + spread / 4))
+    return max(0.0, (middle - half_width) / (1 + spread)), min(1.0, (middle + half_width) / (1 + spread))
+
+
+def independent_trials(groups: Collection[Sequence[bool]]) -> int:
+    """How many independent trials tell as much of a share as these, of which those of a group go together (Kish).
+
+    By how far groups lie apart, but at least as many as if all trials of a group were one, and not more than there are. `groups`:
+    at least one, none empty.
+    """
+    n = sum(map(len, groups))
+    share = sum(map(sum, groups)) / n
+    fewest = n**2 / sum(len(group) ** 2 for group in groups)
+    between = sum((sum(group) - share * len(group)) ** 2 for group in groups) * len(groups) / max(1, len(groups) - 1)
+    within = n * share * (1 - share)
+    if len(groups) == 1 or within == 0:
+        return round(fewest)
+    return round(min(n, max(fewest, n * within / between if between else n)))
 
 
 def shares_differ(count: int, n: int, other_count: int, other_n: int) -> float:

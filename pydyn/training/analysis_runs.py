@@ -57,7 +57,7 @@ from pydyn.training.analysis_summary import (
 )
 from pydyn.training.folder import fingerprint_of, open_folder
 from pydyn.training.population_runs import STD_OF_PIXELS, ShapesJob, architecture_of
-from pydyn.training.population_summary import read_population_summary
+from pydyn.training.population_summary import DIVERGED_NAME, read_population_summary
 
 # Images that are shown of a data set whose figures are not known, and of misclassified ones.
 SHOWN_OF_A_CLASS = 7
@@ -93,7 +93,7 @@ def analyse(run: AnalysisRun, job: ShapesJob, store: ImageStore) -> None:
         names = store.sources(rows)
         figures = _figures(store, names)
         shown = _shown(store.labels, figures)
-        # Pruned by the images that it was trained on: the thesis's figures are multiples of 1/6,000.
+        # Pruned by the images that it was trained on: the thesis's figures are multiples of 1/6,000, those of table 7 apart.
         std = STD_OF_PIXELS[run.population.pixels]
         facts = _measure(run, chosen.network, GreyImages(job.train.pixels, job.train.labels, std=std))
         found = failures(chosen.network, images, [float("nan")] * len(names) if figures is None else _sizes(figures))
@@ -149,13 +149,22 @@ def _result(summary: AnalysisSummary) -> str:
 
 
 def _choose(run: AnalysisRun, job: ShapesJob) -> Chosen:
-    """The member that `best_learnt` names; if none learnt, the one with the highest accuracy."""
+    """The member that `best_learnt` names; if none learnt, the one with the highest accuracy of those that did not diverge."""
     directory = run.population.directory(job.results)
     summary = read_population_summary(directory / "summary.json")
     if summary.run != run.population or summary.data != job.digest:
         raise RunError(f"{directory}: is of another population or other images; remove the folder and run again")
     learnt = summary.best_learnt
-    accuracies = [member.validation_accuracy for member in summary.members]
+    ends = [summary.end(member) for member in summary.members]
+    if set(ends) == {DIVERGED_NAME}:
+        raise RunError(
+            f"{run.id}: every network diverged, so that there is none to analyse; change `shapes.setting` or leave "
+            "this one out of `shapes.analyses`"
+        )
+    accuracies = [
+        -1.0 if end == DIVERGED_NAME else member.validation_accuracy
+        for end, member in zip(ends, summary.members, strict=True)
+    ]
     position = int(np.argmax(accuracies)) if learnt is None else learnt
     architecture = architecture_of(run.population, job.train.image_size, job.n_classes)
     try:

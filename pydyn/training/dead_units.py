@@ -1,4 +1,5 @@
-"""Units that a network has and does not use: their ReLU never lets anything through, so that they never learn again."""
+"""Units that a network has and does not use: their ReLU lets nothing through. They learn nothing themselves, though what is below
+them may still change so that they come back: of 53 of 128, one epoch later 5 had."""
 
 import contextlib
 from collections.abc import Iterator

@@ -12,19 +12,23 @@ import pandas as pd
 import pytest
 
 from pydyn.config.datasets import ShapesDataset
-from pydyn.config.main import Config, parse
+from pydyn.config.main import Config, overlay, parse
 from pydyn.data.prepare import prepare
 from pydyn.device import open_device
 from pydyn.errors import RunError
 from pydyn.report import published
+from pydyn.report.blocks import Paragraph
 from pydyn.report.page import write_report
-from pydyn.report.shapes.causes import CLIPPED_LOSS, at_the_clip
+from pydyn.report.shapes.causes import CLIPPED_LOSS, at_the_clip, causes_in_words, factors_table
+from pydyn.report.shapes.findings import findings
 from pydyn.report.shapes.pruning import beside_the_thesis
-from pydyn.report.shapes.read import read_shapes
-from pydyn.report.statistics import share_interval, shares_differ
+from pydyn.report.shapes.read import Combination, read_shapes
+from pydyn.report.shapes.study import report
+from pydyn.report.shapes.trainings import counts_table, totals_table
+from pydyn.report.statistics import independent_trials, share_interval, shares_differ
 from pydyn.studies.registry import experiments, runs
 from pydyn.studies.shapes_runs import PopulationRun
-from pydyn.training.analysis_summary import read_analysis_summary
+from pydyn.training.analysis_summary import SizeRange, read_analysis_summary
 from pydyn.training.population_summary import (
     MemberResult,
     PopulationSummary,
@@ -219,20 +223,137 @@ def test_wilsons_interval_and_fishers_test_by_hand() -> None:
     assert shares_differ(4, 4, 0, 4) == pytest.approx(2 / 70)
 
 
-def test_stuck_beyond_the_clip_is_told_from_stuck_otherwise() -> None:
-    run = PopulationRun(
-        "shapes", "figures", "2-2", 1, 32, "adam", 0.001, "glorot_uniform", "bytes", "clipped", False, 3, 0
+def test_trainings_of_one_seed_count_as_far_as_they_differ() -> None:
+    # All of a seed alike: as many as there are seeds.
+    assert independent_trials([[True] * 4, [False] * 4, [True] * 4, [False] * 4]) == 4
+    # Each seed has the same share: no less than independent ones.
+    assert independent_trials([[True, False], [False, True], [True, False]]) == 6
+    # Nothing learns: nothing tells them apart, so as many as there are seeds; of seeds with 2 and 1 trainings 9 / 5 of them.
+    assert independent_trials([[False] * 5] * 3) == 3
+    assert independent_trials([[False] * 2, [False]]) == 2
+    assert independent_trials([[True, False, True]]) == 1
+    # 4, 1 and 1 of 4: a share of 1/2; between (4 + 1 + 1) 3 / 2 = 9, within 12 / 4 = 3.
+    assert independent_trials([[True] * 4, [True] + [False] * 3, [True] + [False] * 3]) == round(12 * 3 / 9)
+    # One combination: a training of each seed.
+    assert independent_trials([[True], [False], [False]]) == 3
+
+
+def test_pooled_trainings_share_their_seeds(trained: tuple[Config, Path]) -> None:
+    results = read_shapes(*trained)
+
+    def combination(learnt: list[bool], told: tuple[float, ...]) -> Combination:
+        members = [
+            replace(member(seed, 0.1), validation_accuracy=1.0 if did else 1 / 3) for seed, did in enumerate(learnt)
+        ]
+        return Combination(population_of(*members), told)
+
+    # Of three combinations a seed learns all or none.
+    every = [combination([True, False, False, False], (1.0, 1 / 3))] * 3
+    frame = totals_table(replace(results, combinations=every)).data
+    assert frame.trainings.tolist() == ["published", "measured, as many of each combination", "measured, all seeds"]
+    assert (frame.n.tolist(), frame.independent.tolist()) == ([6, 6, 12], [6, 2, 4])
+    assert frame.interval_high.tolist()[2] == pytest.approx(100 * share_interval(1, 4)[1])
+    assert frame.p_value_against_published.tolist()[1:] == pytest.approx(
+        [shares_differ(1, 2, 3, 6), shares_differ(1, 4, 3, 6)]
+    )
+    (said, *_) = findings(replace(results, combinations=every))
+    assert (
+        "3 of 12 trainings learn, 5 to 70 % with 95 % confidence, as of 4 independent ones (published: 3 of 6)" in said
     )
 
-    def member(seed: int, loss: float) -> MemberResult:
-        return MemberResult(seed, loss, 1 / 3, 1 / 3, 1 / 3, 1, [0, 0], 0, 2)
 
-    # The last diverged, and is not stuck.
-    members = [member(0, CLIPPED_LOSS * 2 / 3), member(1, 1.0986), member(2, float("nan"))]
+RUN = PopulationRun("shapes", "figures", "2-2", 1, 32, "adam", 0.001, "glorot_uniform", "bytes", "clipped", False, 3, 0)
+
+
+def population_of(*members: MemberResult, run: PopulationRun = RUN) -> PopulationSummary:
     rest: dict[str, Any] = {"fingerprint": "", "code": "", "data": "", "device": "", "finished": ""}
     rest |= {"n_train": 90, "n_validation": 45, "n_classes": 3, "n_parameters": 1, "seconds": 1.0, "threads": 1}
-    assert at_the_clip([PopulationSummary(run=run, members=members, versions={}, **rest)]) == (1, 2)
+    return PopulationSummary(run=run, members=list(members), versions={}, **rest)
+
+
+def member(seed: int, loss: float, dead: tuple[int, int, int] = (0, 0, 0)) -> MemberResult:
+    return MemberResult(seed, loss, 1 / 3, 1 / 3, 1 / 3, 1, list(dead[:2]), dead[2], 2)
+
+
+def test_stuck_beyond_the_clip_is_told_from_stuck_otherwise() -> None:
+    # The last diverged, and is not stuck.
+    summary = population_of(member(0, CLIPPED_LOSS * 2 / 3), member(1, 1.0986), member(2, float("nan")))
+    assert at_the_clip([summary]) == (1, 2)
     assert np.isclose(CLIPPED_LOSS, 16.118, atol=1e-3)
+    # Of images that are right the loss may be far from the clip, so that such a training can still move.
+    assert not any("can never leave" in text for text in causes_in_words(("figures", "2-2", 1), [summary]))
+
+
+def test_what_diverged_is_not_counted_as_dead() -> None:
+    nan = float("nan")
+    some = population_of(member(0, 1.1, (1, 0, 1)), member(1, nan, (2, 2, 3)), member(2, nan, (2, 2, 3)))
+    none = population_of(member(0, nan, (2, 2, 3)), run=replace(RUN, optimiser="sgd"))
+    table = factors_table(("figures", "2-2", 1), [some, none])
+    assert table is not None
+    assert table.data.dead_filters_percent.tolist() == pytest.approx([25, nan], nan_ok=True)
+    assert table.data.dead_outputs_mean.tolist() == pytest.approx([1, nan], nan_ok=True)
+    assert [cell.text for cell in table.body[1][-2:]] == ["–", "–"]
+    counts = counts_table("figures", [Combination(some, ()), Combination(none, ())])
+    assert [row[-1].text for row in counts.body] == ["25", "–"]
+
+
+@pytest.mark.parametrize(
+    ("correct", "learnt", "expected"),
+    [  # of 15 figures of each of 8 ranges of sizes from 0.1 to 0.9
+        ([14, 15, 15, 15, 15, 15, 15, 15], True, "a difference that may be chance (p = 0.25"),
+        ([5, 15, 15, 15, 15, 15, 15, 15], True, "the reason that the thesis gives for data set 1.3 (p ="),
+        ([15] * 8, True, "this network does not fail by size"),
+        ([5, 15, 15, 15, 15, 15, 15, 15], False, None),
+    ],
+)
+def test_failures_by_size_are_told_from_chance(
+    trained: tuple[Config, Path], correct: list[int], learnt: bool, expected: str | None
+) -> None:
+    results = read_shapes(*trained)
+    (one,) = results.analyses
+    # As they come out of images: the smallest is above 0.1.
+    edges = np.linspace(0.1001, 0.8999, 9)
+    sizes = [SizeRange(*edges[place : place + 2].tolist(), 15, right) for place, right in enumerate(correct)]
+    facts = results.data["figures"]
+    of_1_2 = replace(facts, declaration=ShapesDataset(source="shapes", size=(0.1, 0.9)).model_dump())
+    analysed = replace(one, summary=replace(one.summary, sizes=sizes, learnt=learnt))
+    said = [
+        text for text in findings(replace(results, data={"figures": of_1_2}, analyses=[analysed])) if "sizes" in text
+    ]
+    assert len(said) == (expected is not None)
+    if expected:
+        assert "of the figures of sizes up to 0.30 are classified correctly" in said[0]
+        assert expected in said[0]
+
+
+def test_as_many_trainings_as_published_are_said_where_there_are_as_many(trained: tuple[Config, Path]) -> None:
+    results = read_shapes(*trained)
+    first = replace(results.combinations[0], told=(1.0, 1 / 3, 1 / 3))
+    few = replace(first, told=(1.0, 1 / 3, 1 / 3, 1 / 3))
+    for one, as_many in ((first, True), (few, False)):
+        (said, *_) = findings(replace(results, combinations=[one]))
+        assert f"published: 1 of {len(one.told)}" in said
+        assert ("as many of each combination as published" in said) == as_many
+
+
+def test_a_network_with_nothing_to_prune_has_no_finding_of_pruning(trained: tuple[Config, Path]) -> None:
+    results = read_shapes(*trained)
+    (one,) = results.analyses
+    assert any("greedy pruning" in text for text in findings(results))
+    bare = replace(one, summary=replace(one.summary, steps=[]))
+    assert not any("greedy pruning" in text for text in findings(replace(results, analyses=[bare])))
+
+
+@pytest.mark.parametrize("own", [{}, {"setting": {"pixels": "unit"}}, {"batch_size": 64}])
+def test_only_the_reconstructed_setting_is_called_so(trained: tuple[Config, Path], own: dict[str, Any]) -> None:
+    results = read_shapes(*trained)
+    said = report(replace(results, config=parse(overlay(RAW, {"shapes": own}))))
+    (method,) = said.sections[0].blocks
+    assert isinstance(method, Paragraph)
+    assert ("a reconstruction" in method.text, "is reconstructed" in said.caveats[0]) == (not own, not own)
+    if own:
+        pixels, batch = own.get("setting", {}).get("pixels", "bytes"), own.get("batch_size", 32)
+        assert f"batch {batch}, glorot_uniform, pixels as {pixels}" in method.text
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from pydyn.models.tiny import TinyNetwork
 from pydyn.sensitivity.activations import activation_maps
@@ -70,6 +71,30 @@ def test_rankings_that_agree_and_that_do_not():
     assert (opposed.second, opposed.n_filters) == ("likeness", 4)
     assert opposed.coefficient == pytest.approx(-1)
     assert partly.coefficient == pytest.approx(-1)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ([1, 2, 3], [4, 5, 6], 2 / 6),
+        ([1, 2, 3, 4], [4, 3, 2, 1], 2 / 24),
+        # Of 24 orders those of a coefficient of 0.8 or 1, 1 and 3, and as many of the opposite.
+        ([1, 2, 3, 4], [2, 1, 3, 4], 8 / 24),
+        # With ties: 1 of 3 places of the one that differs agrees, and 1 disagrees.
+        ([1, 2, 3], [0, 0, 7], 2 / 3),
+        (list(range(8)), list(range(8)), 2 / 40_320),
+    ],
+)
+def test_few_filters_agree_by_chance_as_often_as_their_orders_do(first, second, expected):
+    (found,) = rank_correlations({"a": first, "b": second})
+    assert found.p_value == pytest.approx(expected)
+
+
+def test_the_p_of_many_filters_is_students():
+    values = np.random.default_rng(0).normal(size=(2, 16))
+    (found,) = rank_correlations({"a": values[0], "b": values[1]})
+    t = found.coefficient * (14 / (1 - found.coefficient**2)) ** 0.5
+    assert found.p_value == pytest.approx(2 * stats.t.sf(abs(t), 14))
 
 
 def test_rankings_without_an_order_are_not_a_number():

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from pydyn.config.datasets import ShapesDataset
 from pydyn.config.main import parse
@@ -27,7 +27,7 @@ from pydyn.training.analysis_summary import read_analysis_summary
 from pydyn.training.checkpoint import load_checkpoint, save_checkpoint
 from pydyn.training.history import read_history
 from pydyn.training.population_runs import architecture_of
-from pydyn.training.population_summary import MemberEpoch, end_of, read_population_summary
+from pydyn.training.population_summary import MemberEpoch, end_of, read_population_summary, write_population_summary
 from pydyn.training.resumption import Place
 from pydyn.training.shapes import execute_shapes
 
@@ -291,3 +291,32 @@ def test_without_a_network_that_learnt_the_best_is_analysed_and_said_not_to_have
 def test_images_that_no_network_fits_are_refused_by_the_runs_name():
     with pytest.raises(RunError, match=r"figures/4-3/.*must be at least 4x4; choose another data set"):
         architecture_of(POPULATION, (2, 2), 3)
+
+
+def in_which_some_diverged(execute, results: Path, diverged: set[int]) -> None:
+    """The population of the analysis; some of its members have no numbers left, the others have learnt nothing."""
+    execute(POPULATION, results=results)
+    directory = POPULATION.directory(results)
+    weights = load_file(directory / "weights.safetensors")
+    weights["parameters"][sorted(diverged)] = float("nan")
+    save_file(weights, directory / "weights.safetensors")
+    summary = read_population_summary(directory / "summary.json")
+    members = [
+        replace(member, train_loss=float("nan") if position in diverged else 1.1, validation_accuracy=1 / 3)
+        for position, member in enumerate(summary.members)
+    ]
+    write_population_summary(directory / "summary.json", replace(summary, members=members))
+
+
+def test_a_network_that_diverged_is_not_the_best(execute, tmp_path):
+    in_which_some_diverged(execute, tmp_path, {0, 2})
+    execute(ANALYSIS)
+    analysed = read_analysis_summary(ANALYSIS.directory(tmp_path) / "summary.json")
+    assert (analysed.member_seed, analysed.learnt) == (1, False)
+    assert np.isfinite(analysed.scores["L1 norm"]).all()
+
+
+def test_where_all_diverged_there_is_nothing_to_analyse(execute, tmp_path):
+    in_which_some_diverged(execute, tmp_path, {0, 1, 2})
+    with pytest.raises(RunError, match=r"every network diverged.*change `shapes\.setting` or leave this one out"):
+        execute(ANALYSIS)

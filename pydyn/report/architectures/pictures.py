@@ -58,14 +58,16 @@ def _typed(value: object):  # type: ignore[no-untyped-def]
     return of
 
 
-def confusion_drawing(rows: Sequence[Row], class_names: Sequence[str]) -> Drawing:
-    """Which classes are taken for which, experiment by experiment."""
-    plain = [row for row in rows if row.is_plain]
+def confusion_drawing(rows: Sequence[Row], best: Replicates | None, class_names: Sequence[str]) -> Drawing:
+    """Which classes are taken for which, experiment by experiment; `best`: of experiment 3, at least one of all."""
+    panels = [(f"experiment {row.experiment}", row.replicates) for row in rows if row.is_plain]
+    if best is not None:
+        panels.append(("experiment 3, best", best))
     with style():
         figure = Figure(figsize=(PAGE_WIDTH, 3.1))
-        axes = figure.subplots(1, len(plain), sharey=True, squeeze=False)[0]
-        for axis, row in zip(axes, plain, strict=True):
-            counts = np.sum([result.summary.confusion for result in row.replicates.results], axis=0)
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axis, (title, replicates) in zip(axes, panels, strict=True):
+            counts = np.sum([result.summary.confusion for result in replicates.results], axis=0)
             shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
             axis.pcolormesh(shares, cmap=COLOUR_MAP, vmin=0, vmax=1, edgecolors="white", linewidth=0.5)
             for (true, taken), value in np.ndenumerate(shares):
@@ -76,13 +78,19 @@ def confusion_drawing(rows: Sequence[Row], class_names: Sequence[str]) -> Drawin
             places = np.arange(len(class_names)) + 0.5
             axis.set_xticks(places, class_names, rotation=90, fontsize=6)
             axis.set_yticks(places, class_names, fontsize=6)
-            axis.set_title(f"experiment {row.experiment}")
+            axis.set_title(title)
             axis.tick_params(length=0)
             axis.grid(False)
             axis.spines[:].set_visible(False)
         axes[0].invert_yaxis()
         axes[0].set_ylabel("class")
         caption = "Test images of a class (rows) taken for which (columns), in percent, after the last epoch, all seeds together."
+        if best is not None:
+            run = best.run
+            caption += (
+                f" Of experiment 3 the combination with the highest accuracy: rate {run.learning_rate:g}, batch "
+                f"{run.batch_size}, {run.epochs} epochs."
+            )
         return finish("architectures-confusion", caption, figure)
 
 

@@ -1,14 +1,16 @@
 """The study's rows: what was trained from several seeds, and what was published of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pydyn.report import published
-from pydyn.report.results import Replicates, StudyResults, last_accuracy_percent
+from pydyn.report.results import Replicates, Result, StudyResults, last_accuracy_percent
 from pydyn.report.statistics import Estimate, estimate, paired_difference
 from pydyn.selection.controls import Full
 from pydyn.selection.dynamic import Dynamic
+from pydyn.selection.strategy import Parameters
 from pydyn.studies.architectures import EXPERIMENTS
 from pydyn.training.summary import Summary
 
@@ -24,15 +26,8 @@ class Row:
 
     experiment: int
     replicates: Replicates
-
-    @property
-    def name(self) -> str:
-        """In words."""
-        name = f"{self.experiment}: {WORDS[self.experiment]}"
-        strategy = self.replicates.run.strategy
-        if isinstance(strategy, Full):
-            return name
-        return f"{name}, {'Dynamic Training' if isinstance(strategy, Dynamic) else strategy.label}"
+    name: str
+    """In words."""
 
     @property
     def is_plain(self) -> bool:
@@ -46,13 +41,22 @@ class Row:
 
 
 def network_rows(results: StudyResults) -> list[Row]:
-    """Experiments 1, 2 and 4 as published, then with other strategies."""
+    """Experiments 1, 2 and 4 as published, then with other strategies: each setting once, under a name of its own."""
     number_of = {experiment.model: experiment.number for experiment in EXPERIMENTS}
+    every = [row for name in ("networks", "strategies") for row in results.replicates(name, "paper")]
+    rows = list({row.run.setting: row for row in every}.values())
+    names = [_name(number_of[row.run.model], row.run.strategy) for row in rows]
     return [
-        Row(number_of[row.run.model], row)
-        for name in ("networks", "strategies")
-        for row in results.replicates(name, "paper")
+        Row(number_of[row.run.model], row, name if names.count(name) == 1 else f"{name} [{row.run.strategy.label}]")
+        for row, name in zip(rows, names, strict=True)
     ]
+
+
+def _name(experiment: int, strategy: Parameters) -> str:
+    name = f"{experiment}: {WORDS[experiment]}"
+    if isinstance(strategy, Full):
+        return name
+    return f"{name}, {'Dynamic Training' if isinstance(strategy, Dynamic) else strategy.label}"
 
 
 def losses(row: Replicates) -> Estimate:
@@ -65,9 +69,14 @@ def accuracies(row: Replicates) -> Estimate:
     return row.estimate(last_accuracy_percent)
 
 
-def dead_percent(row: Replicates) -> float:
-    """Share of units of the layers with a ReLU, the last of them, that are 0 on all test images: mean over the seeds."""
-    return float(np.mean([100 * _dead_share(result.summary) for result in row.results]))
+def best_of(cells: Sequence[Replicates]) -> Replicates | None:
+    """Of the grid, by accuracy after the last epoch; None of none."""
+    return max(cells, key=lambda cell: accuracies(cell).mean, default=None)
+
+
+def dead_percent(results: Sequence[Result]) -> float:
+    """Share of units of the layers with a ReLU, the last of them, that are 0 on all test images: mean over Runs."""
+    return float(np.mean([100 * _dead_share(result.summary) for result in results]))
 
 
 def _dead_share(summary: Summary) -> float:
@@ -75,10 +84,10 @@ def _dead_share(summary: Summary) -> float:
     return last.dead / last.units
 
 
-def collapsed(row: Replicates) -> int:
+def collapsed(row: Replicates) -> list[Result]:
     """Replicates that end at chance."""
     chance = 100 / len(row.results[0].summary.confusion)
-    return sum(last_accuracy_percent(result.summary) < NEAR_CHANCE * chance for result in row.results)
+    return [result for result in row.results if last_accuracy_percent(result.summary) < NEAR_CHANCE * chance]
 
 
 def difference(ours: Replicates, theirs: Replicates) -> Estimate | None:

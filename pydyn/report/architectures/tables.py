@@ -30,8 +30,8 @@ def _measured(row: Replicates) -> dict[str, Any]:
         **spread("accuracy_percent", accuracies(row)),
         **spread("loss", losses(row)),
         **spread("seconds", row.estimate(total_seconds)),
-        "dead_percent": dead_percent(row),
-        "collapsed": collapsed(row),
+        "dead_percent": dead_percent(row.results),
+        "collapsed": len(collapsed(row)),
     }
 
 

@@ -188,7 +188,7 @@ def ranks_table(one: Analysed) -> Table:
     }
     caption = (
         f"{one.name}: rank correlation within each layer; –: fewer than three filters, or a ranking without "
-        "differences. p is not adjusted for the number of comparisons."
+        "differences. p is exact for up to 8 filters, by Student's t for more, and not adjusted for the number of comparisons."
     )
     return listing(f"shapes-ranks-{one.file}", caption, pd.DataFrame(records), columns, folded=True)
 

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 
 from pydyn.report.figures import PAGE_WIDTH, Drawing, Panel, finish, frame_epochs, heat_maps, line_style, style
 from pydyn.report.shapes.read import ShapesResults, ends_of
-from pydyn.report.tables import Cell, Table, label, listing, number
+from pydyn.report.tables import NONE, Cell, Table, label, listing, missing, number
 from pydyn.studies.shapes_runs import PopulationRun
 from pydyn.training.history import read_history
-from pydyn.training.population_summary import LEARNT_NAME, MemberEpoch, PopulationSummary
+from pydyn.training.population_summary import DIVERGED_NAME, LEARNT_NAME, MemberEpoch, PopulationSummary
 
 # What the loss of an image weighs whose own class has a probability below Keras's epsilon.
 CLIPPED_LOSS = -math.log(1e-7)
@@ -87,7 +87,10 @@ def factors_table(place: Place, summaries: Sequence[PopulationSummary]) -> Table
                     **{end: counted.count(end) for end in ends},
                     "learnt_percent": 100 * counted.count(LEARNT_NAME) / len(counted),
                     "dead_filters_percent": _mean(100 * summary.dead_share(member) for summary, member in members),
-                    "dead_outputs_mean": _mean(member.dead_outputs for _, member in members),
+                    "dead_outputs_mean": _mean(
+                        math.nan if end == DIVERGED_NAME else member.dead_outputs
+                        for end, (_, member) in zip(counted, members, strict=True)
+                    ),
                 }
             )
     if not records:
@@ -100,14 +103,14 @@ def factors_table(place: Place, summaries: Sequence[PopulationSummary]) -> Table
         "learnt, %": lambda row: Cell(number(row.learnt_percent, 1)),
         "n": lambda row: Cell(number(row.n)),
         **{end: _count(f"end{position}") for position, end in enumerate(ends) if position},
-        "dead filters, %": lambda row: Cell(number(row.dead_filters_percent, 1)),
-        "dead outputs": lambda row: Cell(number(row.dead_outputs_mean, 2)),
+        "dead filters, %": lambda row: _known(row.dead_filters_percent, 1),
+        "dead outputs": lambda row: _known(row.dead_outputs_mean, 2),
     }
     dataset, filters, epochs = place
     caption = (
         f"{filters} on {dataset}, {epochs} epochs: each factor that was varied, over all combinations with others that were "
         "run; no intervals, as these trainings are of many settings and share seeds. Dead filters are 0 on every validation "
-        "image, dead outputs above 0 for none; both at the last epoch, mean over the trainings."
+        "image, dead outputs above 0 for none; both at the last epoch, mean over the trainings that did not diverge."
     )
     table = listing(f"shapes-factors-{dataset}-{filters}-e{epochs}", caption, shown, columns)
     return Table(table.name, caption, table.header, table.body, frame)
@@ -117,14 +120,18 @@ def _count(name: str) -> Callable[[Any], Cell]:
     return lambda row: Cell(number(getattr(row, name)))
 
 
+def _known(value: float, decimals: int) -> Cell:
+    return missing(NONE) if math.isnan(value) else Cell(number(value, decimals))
+
+
 def _mean(values: Iterable[float]) -> float:
-    """Without those that are NaN."""
+    """Without those that are NaN; NaN if all are."""
     known = [value for value in values if not math.isnan(value)]
-    return float(np.mean(known)) if known else 0.0
+    return float(np.mean(known)) if known else math.nan
 
 
 def dying_drawing(place: Place, summaries: Sequence[PopulationSummary], results: ShapesResults) -> Drawing:
-    """Dead filters and outputs by epoch, of trainings by how they end."""
+    """Dead filters and outputs by epoch, of trainings by how they end. What diverged is not dead, but worse."""
     series: dict[str, list[list[tuple[float, float, float]]]] = {}
     for summary in summaries:
         ends = {member.seed: summary.end(member) for member in summary.members}
@@ -140,7 +147,7 @@ def dying_drawing(place: Place, summaries: Sequence[PopulationSummary], results:
             curves.setdefault(row.seed, []).append(shares)
         for seed, curve in curves.items():
             series.setdefault(ends[seed], []).append(curve)
-    order = [end for end in ends_of(summaries[0].n_classes) if end in series]
+    order = [end for end in ends_of(summaries[0].n_classes) if end in series and end != DIVERGED_NAME]
     dataset, filters, epochs = place
     with style():
         figure = Figure(figsize=(PAGE_WIDTH, 2.9))
@@ -158,7 +165,7 @@ def dying_drawing(place: Place, summaries: Sequence[PopulationSummary], results:
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         caption = (
             f"{filters} on {dataset}: share of filters that are 0 on every validation image, and of outputs above 0 "
-            "for none, by epoch, mean over all trainings of all settings that end alike."
+            "for none, by epoch, mean over all trainings of all settings that end alike; without those that diverged."
         )
         return finish(f"shapes-dying-{dataset}-{filters}-e{epochs}", caption, figure)
 
@@ -188,8 +195,8 @@ def causes_in_words(place: Place, summaries: Sequence[PopulationSummary]) -> Ite
     if n_stuck:
         yield (
             f"{filters} on {dataset}: {clipped} of {n_stuck} stuck trainings with a clipped loss and linear outputs "
-            f"end with a training loss of {CLIPPED_LOSS:.2f} for every image that is wrong, the loss of the clip "
-            "itself: their gradient is 0, and they can never leave"
+            f"end with a training loss of {CLIPPED_LOSS:.2f} for every image that is wrong, to within 1 %: the loss of "
+            "the clip itself, beyond which an image has no gradient that would set it right"
         )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from pydyn.config.shapes import ShapesStudy
 from pydyn.errors import RunError
 from pydyn.report import published
 from pydyn.report.results import MISSING, DataFacts, read_facts
+from pydyn.report.statistics import independent_trials, share_interval, shares_differ
 from pydyn.studies.run import AnyRun
 from pydyn.studies.shapes import datasets, experiments
 from pydyn.studies.shapes_runs import AnalysisRun, PopulationRun
@@ -139,6 +140,38 @@ class ShapesResults:
             run = summary.run
             found.setdefault((run.dataset, run.filters, run.epochs), []).append(summary)
         return found
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Trainings of several combinations together. Those of one seed see the images in one order and, with as many filters in the
+    first layer, begin with the same weights there: they end alike more often than others."""
+
+    learnt: int
+    n: int
+    independent: int
+    """As so many independent trainings they tell of the share that learns."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the share, in 0..1."""
+        return share_interval(self.learnt / self.n * self.independent, self.independent)
+
+    def differs_from(self, other: Self) -> float:
+        """Fisher's exact test of the shares, of counts of independent trainings."""
+        counts = [round(one.learnt / one.n * one.independent) for one in (self, other)]
+        return shares_differ(counts[0], self.independent, counts[1], other.independent)
+
+
+def pooled(combinations: Sequence[Combination], as_many: bool = False) -> Pooled:
+    """All measured trainings; or of each combination the first, as many as the thesis has. At least one."""
+    groups: dict[int, list[bool]] = {}
+    for one in combinations:
+        ends = one.as_many if as_many else one.ends
+        for member, end in zip(one.summary.members, ends, strict=False):
+            groups.setdefault(member.seed, []).append(end == LEARNT_NAME)
+    outcomes = [outcome for group in groups.values() for outcome in group]
+    return Pooled(sum(outcomes), len(outcomes), independent_trials(groups.values()))
 
 
 def ends_of(n_classes: int) -> list[str]:

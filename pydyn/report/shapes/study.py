@@ -1,12 +1,12 @@
 """The study's part of the page: headline and sections."""
 
 from collections.abc import Collection, Iterator
-from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 
 from pydyn.config.main import Config
+from pydyn.config.shapes import ShapesStudy, TrainingSetting
 from pydyn.report import published
 from pydyn.report.blocks import Block, Facts, Heading, Paragraph, Section, StudyReport
 from pydyn.report.runs import RunFacts, StudyPage
@@ -20,12 +20,12 @@ from pydyn.report.shapes.analyses import (
     ranks_table,
 )
 from pydyn.report.shapes.causes import (
-    at_the_clip,
     causes_drawing,
     causes_in_words,
     dying_drawing,
     factors_table,
 )
+from pydyn.report.shapes.findings import findings
 from pydyn.report.shapes.pictures import (
     courses_drawing,
     failures_drawing,
@@ -36,17 +36,19 @@ from pydyn.report.shapes.pictures import (
 from pydyn.report.shapes.pruning import beside_the_thesis, pruning_tables
 from pydyn.report.shapes.read import Analysed, ShapesResults, read_shapes
 from pydyn.report.shapes.trainings import counts_table, one_layer_table, shares_drawing, totals_table
-from pydyn.report.statistics import share_interval
-from pydyn.report.tables import capitalised, duration, number
+from pydyn.report.tables import duration, number
 from pydyn.studies.run import AnyRun
 from pydyn.training.analysis_summary import AnalysisSummary
-from pydyn.training.population_summary import LEARNT_NAME, PopulationSummary
+from pydyn.training.population_summary import PopulationSummary
 
 EXPLANATION = (
     "Networks of one or two convolutional layers of 3 × 3 filters, each with ReLU and max-pooling, and one dense "
     "layer; F1-F2 stands for F1 filters in the first layer and F2 in the second. Many are trained side by side, each "
     "with its own initial weights and order of images. The thesis names neither optimiser nor learning rate, "
-    "initialiser, range of the pixels or version of Keras. The setting used here unless something else is said "
+    "initialiser, range of the pixels or version of Keras. "
+)
+RECONSTRUCTED = (
+    "The setting used here unless something else is said "
     "(pixels of 0 to 255 as they are, and the cross-entropy that Keras had until version 2.2, which clips "
     "probabilities at 1e-7) was found by trying which of the conventions of its day make trainings stick: a "
     "reconstruction, not what the thesis says. The section on stuck trainings shows what was tried."
@@ -64,7 +66,7 @@ def page(config: Config, results: Path, left_out: Collection[AnyRun] = ()) -> St
 def report(results: ShapesResults) -> StudyReport:
     """All that the page says of the study."""
     sections = [
-        Section("shapes-method", "Method", [Paragraph(EXPLANATION)]),
+        Section("shapes-method", "Method", [Paragraph(EXPLANATION + _origin(results))]),
         Section("shapes-trainings", "Which trainings learn", list(_trainings(results))),
         Section("shapes-stuck", "Why trainings get stuck", list(_stuck(results))),
     ]
@@ -79,7 +81,7 @@ def report(results: ShapesResults) -> StudyReport:
         for one in results.analyses
     ]
     return StudyReport(
-        "Shapes and sensitivity", _facts(results), list(_findings(results)), list(_caveats(results)), sections
+        "Shapes and sensitivity", _facts(results), list(findings(results)), list(_caveats(results)), sections
     )
 
 
@@ -143,11 +145,30 @@ def _analysis(one: Analysed, results: ShapesResults) -> Iterator[Block]:
         yield failed
 
 
-def _facts(results: ShapesResults) -> Facts:
-    populations = results.populations
+def _origin(results: ShapesResults) -> str:
+    """Where the setting of the trainings is from."""
+    if _is_reconstructed(results):
+        return RECONSTRUCTED
+    return f"The setting used here unless something else is said, {_setting(results)}, is the configuration's own."
+
+
+def _is_reconstructed(results: ShapesResults) -> bool:
+    study = results.study
+    return (study.setting, study.batch_size) == (TrainingSetting(), ShapesStudy.model_fields["batch_size"].default)
+
+
+def _setting(results: ShapesResults) -> str:
     study = results.study
     setting = study.setting
     relu = ", ReLU on the outputs" if setting.output_relu else ""
+    return (
+        f"{setting.optimiser}, rate {setting.learning_rate:g}, batch {study.batch_size}, {setting.initialiser}, "
+        f"pixels as {setting.pixels}, loss {setting.loss}{relu}"
+    )
+
+
+def _facts(results: ShapesResults) -> Facts:
+    populations = results.populations
     spent = sum(one.summary.seconds for one in results.analyses)
     analysing = f", {duration(spent)} of analyses" if results.analyses else ""
     return Facts(
@@ -164,109 +185,24 @@ def _facts(results: ShapesResults) -> Facts:
                 "Trainings",
                 f"{number(sum(len(summary.members) for summary in populations))} of {number(len(populations))} settings",
             ),
-            (
-                "Setting",
-                f"{setting.optimiser}, rate {setting.learning_rate:g}, batch {study.batch_size}, "
-                f"{setting.initialiser}, pixels as {setting.pixels}, loss {setting.loss}{relu}",
-            ),
+            ("Setting", _setting(results)),
             ("Device", "; ".join(sorted({f"{s.device}, {s.threads} thread(s) a job" for s in populations}))),
             ("Time", f"{duration(sum(summary.seconds for summary in populations))} of training added up{analysing}"),
         ]
     )
 
 
-def _findings(results: ShapesResults) -> Iterator[str]:
-    for dataset, combinations in results.of_two_layers():
-        ends = [end for one in combinations for end in one.ends]
-        low, high = share_interval(ends.count(LEARNT_NAME), len(ends))
-        told = [end for one in combinations for end in one.published]
-        there = f" (published: {told.count(LEARNT_NAME)} of {len(told)})" if told else ""
-        as_many = [end for one in combinations for end in one.as_many]
-        same = (
-            f"; as many of each combination as published: {as_many.count(LEARNT_NAME)} of {len(as_many)}"
-            if told
-            else ""
-        )
-        yield (
-            f"{dataset}: {ends.count(LEARNT_NAME)} of {len(ends)} trainings learn, {100 * low:.0f} to {100 * high:.0f} "
-            f"% with 95 % confidence{there}{same}."
-        )
-    yield from _one_layer(results)
-    for place, summaries in results.causes_by_place().items():
-        clipped, n_stuck = at_the_clip(summaries)
-        if n_stuck:
-            yield (
-                f"Why they stick ({place[1]} on {place[0]}): {clipped} of {n_stuck} stuck trainings with a clipped "
-                "loss lie wholly beyond the clip, where the gradient is 0."
-            )
-        safe = [s for s in summaries if s.run.pixels == "unit" and s.run.loss == "exact" and not s.run.output_relu]
-        if safe:
-            members = [s.end(member) for s in safe for member in s.members]
-            yield (
-                f"As one would train today ({place[1]} on {place[0]}; pixels of 0 to 1, loss not clipped): "
-                f"{members.count(LEARNT_NAME)} of {len(members)} trainings learn, over {len(safe)} combinations of "
-                "initialiser and optimiser."
-            )
-    for one in results.analyses:
-        yield _pruned(one)
-    yield from _failures_by_size(results)
-
-
-def _one_layer(results: ShapesResults) -> Iterator[str]:
-    every = [one for one in results.combinations if not one.has_two_layers]
-    for dataset in dict.fromkeys(one.run.dataset for one in every):
-        found = [one for one in every if one.run.dataset == dataset]
-        ends = [end for one in found for end in one.ends]
-        told = [accuracy for one in found for accuracy in one.told]
-        there = f"; published: none of {len(told)}, {100 * max(told):.1f} % at most" if told else ""
-        yield f"One layer, {dataset}: {ends.count(LEARNT_NAME)} of {len(ends)} trainings learn{there}."
-
-
-def _pruned(one: Analysed) -> str:
-    summary, after = one.summary, one.after
-    kept = len(list(takewhile(lambda accuracy: accuracy >= summary.accuracy - 0.01, after)))
-    contradicting = len({one.filter for one in summary.contradictions})
-    first = summary.steps[0].removed if summary.steps else []
-    together = (
-        f" Each of {len(first)} filters can be spared alone without a mistake; together, at the first step, they take "
-        f"the accuracy to {100 * after[0]:.1f} %."
-        if len(first) > 1
-        else ""
-    )
-    return (
-        f"{capitalised(one.name)}: greedy pruning keeps the accuracy within a point of {100 * summary.accuracy:.2f} % "
-        f"for the first {kept} of {len(summary.steps)} steps; with one filter left in each layer it is "
-        f"{100 * summary.accuracy_left:.1f} %. {contradicting} of {len(summary.filters)} filters contradict the others "
-        f"at some step.{together}"
-    )
-
-
-def _failures_by_size(results: ShapesResults) -> Iterator[str]:
-    """Why 1.3 replaced 1.2."""
-    for one in results.analyses:
-        sizes = one.summary.sizes
-        if published.shapes_set(results.data[one.summary.run.dataset].declaration) != "1.2" or not sizes:
-            continue
-        small = [part for part in sizes if part.high <= 0.3 + 1e-9 or part is sizes[0]]
-        large = [part for part in sizes if part not in small]
-        shares = [sum(p.n_correct for p in parts) / sum(p.n_images for p in parts) for parts in (small, large)]
-        small_ones, large_ones = (f"{100 * share:.2f} %" for share in shares)
-        verdict = (
-            "the reason that the thesis gives for data set 1.3"
-            if shares[0] < shares[1]
-            else "sizes alone, the thesis's reason for data set 1.3, make no network fail here"
-        )
-        yield (
-            f"{capitalised(one.name)}: {small_ones} of the figures of sizes up to {small[-1].high:.2f} are classified correctly, "
-            f"{large_ones} of the larger ones: {verdict}."
-        )
-
-
 def _caveats(results: ShapesResults) -> Iterator[str]:
-    yield (
-        "The setting of the thesis's trainings is reconstructed: it was chosen because trainings get stuck under it "
-        "in the thesis's way, and shares that agree with the published ones do not prove that it was the thesis's."
-    )
+    if _is_reconstructed(results):
+        yield (
+            "The setting of the thesis's trainings is reconstructed: it was chosen because trainings get stuck under it "
+            "in the thesis's way, and shares that agree with the published ones do not prove that it was the thesis's."
+        )
+    else:
+        yield (
+            "Trainings are of a setting of the configuration's own, and neither of the thesis's, which it does not name, "
+            "nor of the one that was reconstructed."
+        )
     if results.analyses:
         yield "Accuracies of pruned networks, in the list of Runs too, are of the images that the networks were trained on."
     unknown = [

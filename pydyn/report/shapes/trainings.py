@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from pydyn.report.figures import Drawing, Panel, finish, heat_maps, style
-from pydyn.report.shapes.read import Combination, ShapesResults, ends_of
-from pydyn.report.statistics import share_interval, shares_differ
+from pydyn.report.shapes.read import Combination, Pooled, ShapesResults, ends_of, pooled
+from pydyn.report.statistics import share_interval
 from pydyn.report.tables import NONE, Cell, Table, label, listing, missing, number
 from pydyn.training.population_summary import LEARNT_NAME
 
@@ -46,12 +46,15 @@ def counts_table(dataset: str, combinations: Sequence[Combination]) -> Table:
         "learnt": lambda row: _of(row.end0, row.n),
         "95 % interval, %": lambda row: Cell(f"{100 * row.learnt_share_low:.0f} to {100 * row.learnt_share_high:.0f}"),
         ", ".join(ends[1:]): lambda row: _list(row, "end", len(ends), row.n),
-        "dead filters, %": lambda row: Cell(number(100 * row.dead_filters_share, 0)),
+        "dead filters, %": lambda row: (
+            missing(NONE) if pd.isna(row.dead_filters_share) else Cell(number(100 * row.dead_filters_share, 0))
+        ),
     }
     caption = (
         f"{dataset}: how trainings end after the last epoch, on {number(combinations[0].summary.n_validation)} "
         f"validation images. Learnt: at least 99 % right; {', '.join(ends[1:-2])}: so many of the classes right; "
-        "other: between. Intervals are Wilson's. Dead filters: 0 on every validation image, mean over all members."
+        "other: between. Intervals are Wilson's. Dead filters: 0 on every validation image, mean over the members that did "
+        "not diverge."
     )
     table = listing(f"shapes-trainings-{dataset}", caption, shown, columns)
     return Table(table.name, caption, table.header, table.body, frame, folded=len(records) > 12)
@@ -67,40 +70,35 @@ def _list(row: Any, prefix: str, n_ends: int, n: int) -> Cell:
 
 def _dead_share(one: Combination) -> float:
     shares = [one.summary.dead_share(member) for member in one.summary.members]
-    return float(np.mean([share for share in shares if share == share] or [0.0]))
+    return float(np.mean([share for share in shares if share == share] or [np.nan]))
 
 
 def totals_table(results: ShapesResults) -> Table:
     """All combinations of a data set together, beside the thesis's 19 of 57 and 8 of 69."""
-    records = []
+    records: list[dict[str, Any]] = []
     for dataset, every in results.of_two_layers():
         told = [one for one in every if one.published]
-        published = [end for one in told for end in one.published]
-        as_many = [end for one in told for end in one.as_many]
-        for what, ends in (
-            ("published", published),
-            ("measured, as many of each combination", as_many),
-            ("measured, all seeds", [end for one in every for end in one.ends]),
-        ):
-            if not ends or (what.startswith("measured, as many") and len(ends) < len(published)):
-                continue
-            learnt = ends.count(LEARNT_NAME)
-            low, high = share_interval(learnt, len(ends))
-            against = published and what != "published"
+        ends = [end for one in told for end in one.published]
+        published = Pooled(ends.count(LEARNT_NAME), len(ends), len(ends))
+        found = {"published": (told, published)} if told else {}
+        if told and (first := pooled(told, as_many=True)).n == len(ends):
+            found["measured, as many of each combination"] = told, first
+        found["measured, all seeds"] = every, pooled(every)
+        for what, (combinations, trainings) in found.items():
+            low, high = trainings.interval
             records.append(
                 {
                     "dataset": dataset,
                     "trainings": what,
-                    "combinations": len(every if "all" in what else told),
-                    "n": len(ends),
-                    "learnt": learnt,
-                    "learnt_percent": 100 * learnt / len(ends),
+                    "combinations": len(combinations),
+                    "n": trainings.n,
+                    "independent": trainings.independent,
+                    "learnt": trainings.learnt,
+                    "learnt_percent": 100 * trainings.learnt / trainings.n,
                     "interval_low": 100 * low,
                     "interval_high": 100 * high,
                     "p_value_against_published": (
-                        shares_differ(learnt, len(ends), published.count(LEARNT_NAME), len(published))
-                        if against
-                        else None
+                        trainings.differs_from(published) if told and what != "published" else None
                     ),
                 }
             )
@@ -108,6 +106,7 @@ def totals_table(results: ShapesResults) -> Table:
         "data set": lambda row: label(row.dataset),
         "trainings": lambda row: label(row.trainings, f"{row.combinations} combinations"),
         "learnt": lambda row: Cell(f"{row.learnt} of {row.n}"),
+        "as independent": lambda row: Cell(number(row.independent)),
         "%": lambda row: Cell(number(row.learnt_percent, 1)),
         "95 % interval": lambda row: Cell(f"{row.interval_low:.1f} to {row.interval_high:.1f}"),
         "p": lambda row: (
@@ -115,9 +114,11 @@ def totals_table(results: ShapesResults) -> Table:
         ),
     }
     caption = (
-        "Trainings that learn, all combinations of filters together. Wilson's intervals; p: Fisher's exact test "
-        "against the published counts. “As many of each combination”: the first seeds, as many as the thesis trained "
-        "of it."
+        "Trainings that learn, all combinations of filters together. Those of one seed see the images in one order, some begin "
+        "with the same weights, and they end alike more often than by chance. As independent: how many independent trainings "
+        "tell as much, by how far the seeds lie apart (Kish's effective size). Wilson's intervals and p (Fisher's exact test "
+        "against the published counts) are of these. “As many of each combination”: the first seeds, as many as the thesis "
+        "trained of it."
     )
     return listing("shapes-totals", caption, pd.DataFrame(records), columns)
 
