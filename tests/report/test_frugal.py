@@ -19,6 +19,7 @@ from pydyn.errors import DataError, RunError
 from pydyn.features.store import ADAPTED
 from pydyn.metrics import measure
 from pydyn.report.frugal.accuracy import accuracy_figure
+from pydyn.report.frugal.pictures import confusion_drawing
 from pydyn.report.frugal.read import balanced_accuracy, read_frugal
 from pydyn.report.page import write_report
 from pydyn.report.results import read_facts
@@ -372,3 +373,13 @@ def test_names_stand_beside_their_rows_where_the_kinds_of_splits_differ(tmp_path
         means = {row.name: np.mean(list(row.by_seed(balanced_accuracy).values())) for row in rows}
         drawn = {names[round(bar[0].get_ydata()[0])]: bar[0].get_xdata()[0] for bar in axis.containers}
         assert drawn == pytest.approx(means)
+
+
+def test_a_class_is_drawn_by_its_name_whatever_that_is(tmp_path: Path) -> None:
+    config, _ = synthesise(tmp_path)
+    places = read_frugal(config, tmp_path).places()
+    rows = places["breakhis", "resnet18-imagenet", "declared"]
+    ours = next(row for row in rows if row.is_proposed)
+    for names in (("$a_{", "$b_{ c$", "Ödem / é"), ("a, b", "_c", "d\\")):
+        drawing = confusion_drawing(("breakhis", "resnet18-imagenet", "declared"), ours, None, names)
+        assert drawing.svg.startswith("<svg")
