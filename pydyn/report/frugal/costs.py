@@ -41,7 +41,7 @@ def cost_table(place: tuple[str, str, str], rows: Sequence[Row]) -> Table:
             found = [summary.costs[stage].seconds for summary in row.results if stage in summary.costs]
             record[f"seconds_{stage}"] = mean(found) if found else None
         for name, value in {"seconds_total": seconds, "wh": _wh, "mg_co2": _mg_co2}.items():
-            amount = row.estimate(value)
+            amount = row.estimate_cost(value)
             record |= {
                 f"{name}_mean": amount.mean if amount else None,
                 f"{name}_half_width_95": amount.half_width if amount else None,

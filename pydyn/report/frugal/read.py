@@ -34,6 +34,8 @@ class Row:
     results: tuple[FrugalSummary, ...]
     folder: Path
     """Of all results."""
+    given: bool
+    """Whether the test images came with the data set: all replicates share them then."""
 
     @property
     def run(self) -> FrugalRun:
@@ -74,14 +76,28 @@ class Row:
         """For pairs with other rows."""
         return {summary.run.seed: value(summary) for summary in self.results}
 
+    @property
+    def redrawn(self) -> float:
+        """Test images over training images, where each replicate divides the same images anew; else 0."""
+        if self.given:
+            return 0.0
+        return float(np.mean([summary.n_test / summary.n_train for summary in self.results]))
+
     def estimate(self, value: Value) -> Estimate | None:
-        """Over the replicates; None if one of them has no such figure."""
+        """Of a measure on test images, over the replicates; None if one of them has no such figure."""
+        return self._estimate(value, self.redrawn)
+
+    def estimate_cost(self, value: Value) -> Estimate | None:
+        """Of what training took, which hardly depends on the images, over the replicates; None likewise."""
+        return self._estimate(value, 0.0)
+
+    def _estimate(self, value: Value, redrawn: float) -> Estimate | None:
         values = [value(summary) for summary in self.results]
-        return None if any(v is None or np.isnan(v) for v in values) else estimate(values)
+        return None if any(v is None or np.isnan(v) for v in values) else estimate(values, redrawn)
 
     def against(self, other: "Row", value: Value) -> Estimate | None:
-        """This row less another, paired by seed: both replicates saw the same images."""
-        return paired_difference(self.by_seed(value), other.by_seed(value))
+        """This row less another, a measure on test images, paired by seed: both replicates saw the same images."""
+        return paired_difference(self.by_seed(value), other.by_seed(value), self.redrawn)
 
     @cached_property
     def predictions(self) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
@@ -152,7 +168,10 @@ class FrugalResults:
         found: dict[str, list[FrugalSummary]] = {}
         for summary in self.summaries.get(experiment, ()):
             found.setdefault(summary.run.setting, []).append(summary)
-        return [Row(tuple(listed), self.folder) for listed in found.values()]
+        return [
+            Row(tuple(listed), self.folder, self.config.datasets[listed[0].run.dataset].split.method == "given")
+            for listed in found.values()
+        ]
 
     def places(self) -> dict[tuple[str, str, str], list[Row]]:
         """Rows of heads and of fine-tuning by data set, backbone and kind of division; fine-tuning first."""

@@ -7,7 +7,7 @@ from pydyn.config.main import Config
 from pydyn.report import published
 from pydyn.report.blocks import Block, Facts, Heading, Paragraph, Section, StudyReport
 from pydyn.report.dynamic.differences import in_words
-from pydyn.report.frugal.accuracy import ALL_PARTS, accuracy_drawing, accuracy_table, parts_table
+from pydyn.report.frugal.accuracy import accuracy_drawing, accuracy_table, parts_sentences, parts_table
 from pydyn.report.frugal.costs import change_table, cost_drawing, cost_table, reading_problems, reductions, search_table
 from pydyn.report.frugal.names import SPLITS
 from pydyn.report.frugal.pictures import adaptation_drawing, confusion_drawing, reliability_drawing
@@ -23,7 +23,7 @@ from pydyn.report.frugal.read import (
     seconds,
 )
 from pydyn.report.runs import RunFacts, StudyPage
-from pydyn.report.statistics import Estimate, estimate
+from pydyn.report.statistics import Estimate
 from pydyn.report.tables import capitalised, duration, number, with_interval
 from pydyn.studies.frugal_runs import HeadRun
 from pydyn.studies.run import AnyRun
@@ -173,7 +173,10 @@ def _facts(results: FrugalResults) -> Facts:
             ),
             ("Backbones", ", ".join(backbone.label for backbone in study.backbones)),
             ("Splits", "; ".join(SPLITS[splits] for splits in study.splits)),
-            ("Replicates", f"{study.replicates}, each with a division of the images of its own"),
+            (
+                "Replicates",
+                f"{study.replicates}, each with a division of its own, but for test images that came with the data",
+            ),
             ("Runs", f"{len(every)} ({counts})"),
             ("Device", "; ".join(sorted({f"{s.device}, {s.precision}, {s.threads} thread(s)" for s in every}))),
             (
@@ -198,7 +201,7 @@ def _findings(results: FrugalResults) -> Iterator[str]:
             yield f"{dataset}, {backbone}: the proposed method reaches an accuracy of {value} on test images (n = {reached.n})."
             continue
         yield _against_fine_tuning(dataset, backbone, value, ours, rival)
-    yield from _what_parts_are_worth(results)
+    yield from parts_sentences(results)
 
 
 def _against_fine_tuning(dataset: str, backbone: str, value: str, ours: Row, rival: Row) -> str:
@@ -224,28 +227,6 @@ def _saved(reduction: Estimate) -> str:
     """As `88.2 ± 3.1 % less`."""
     value = with_interval(abs(reduction.mean), reduction.half_width, 1)
     return f"{value} % {'less' if reduction.mean >= 0 else 'more'}"
-
-
-def _what_parts_are_worth(results: FrugalResults) -> Iterator[str]:
-    """Each part over all places of the first kind of split: paired differences of balanced accuracy."""
-    for position, part in enumerate(
-        ("adaptation of batch normalisation", "the redesigned head", "ambiguity weighting")
-    ):
-        differences: list[float] = []
-        for place, rows in results.places().items():
-            if place[2] != results.study.splits[0]:
-                continue
-            heads = {row.parts: row.by_seed(balanced_accuracy) for row in rows if not row.is_fine_tuning}
-            # Replicates of which a head is missing would be compared with less of themselves.
-            whole = set.intersection(*map(set, heads.values())) if len(heads) == len(ALL_PARTS) else set()
-            for seed in sorted(whole):
-                with_it = [by_seed[seed] for parts, by_seed in heads.items() if parts[position]]
-                without = [by_seed[seed] for parts, by_seed in heads.items() if not parts[position]]
-                differences.append(sum(with_it) / len(with_it) - sum(without) / len(without))
-        if not differences:
-            continue
-        found: Estimate = estimate(differences)
-        yield f"Over all data sets, backbones and replicates, {part} is worth {in_words(found)} of balanced accuracy."
 
 
 def _caveats(results: FrugalResults) -> Iterator[str]:
