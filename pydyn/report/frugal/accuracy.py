@@ -141,7 +141,7 @@ def parts_table(place: tuple[str, str, str], rows: Sequence[Row]) -> Table | Non
 
 def parts_sentences(results: FrugalResults) -> Iterator[str]:
     """Each part by data set, over all settings of the rest and all backbones: these share images, so a replicate is one value."""
-    places = [(place, rows) for place, rows in results.places().items() if place[2] == results.study.splits[0]]
+    places = [(place, rows) for place, rows in results.places().items() if place[2] == results.main_splits]
     for position, part in enumerate(
         ("adaptation of batch normalisation", "the redesigned head", "ambiguity weighting")
     ):

@@ -132,6 +132,11 @@ def seconds(summary: FrugalSummary) -> float:
     return sum(reading.seconds for reading in cost(summary))
 
 
+def seconds_in_all(summary: FrugalSummary) -> float:
+    """With all that was tried: the learning rates too that did not win."""
+    return summary.costs["search"].seconds if "search" in summary.costs else seconds(summary)
+
+
 def kg_co2(summary: FrugalSummary) -> float:
     """Of `cost`; NaN if a stage has no reading."""
     return sum(float("nan") if reading.kg_co2 is None else reading.kg_co2 for reading in cost(summary))
@@ -159,6 +164,11 @@ class FrugalResults:
         return self.config.frugal
 
     @property
+    def main_splits(self) -> str:
+        """The kind of division that the findings are of: every data set has it; of both its own counts."""
+        return "declared" if "declared" in self.study.splits else "image"
+
+    @property
     def every(self) -> list[FrugalSummary]:
         """Each Run once."""
         return [summary for listed in self.summaries.values() for summary in listed]
@@ -179,6 +189,14 @@ class FrugalResults:
         for row in [*self.rows("fine-tuning"), *self.rows("ablation")]:
             found.setdefault(row.place, []).append(row)
         return found
+
+
+def on_one_machine(ours: Row, rival: Row) -> bool:
+    """Whether what two rows took compares: all on one device, with as many threads, and none moved while it was trained."""
+    every = [*ours.results, *rival.results]
+    return len({(summary.device, summary.threads) for summary in every}) == 1 and not any(
+        summary.earlier_places for summary in every
+    )
 
 
 def fine_tuning_of(rows: list[Row]) -> Row | None:
