@@ -49,6 +49,16 @@ def test_a_given_test_part_stays(prepared, make_folder):
     assert np.array_equal(divisions[1], divisions[4])  # nothing to divide by but images
 
 
+@pytest.mark.parametrize("name", ["val", "Validation"])
+def test_a_given_validation_part_stays(prepared, make_folder, name):
+    for part, count in (("train", 20), (name, 6), ("test", 8)):
+        make_folder({"a": count, "b": count}, f"pictures/{part}")
+    store = prepared(source="folder", path="pictures", split={"method": "given"})
+    assert (store.split == PARTS.index("validation")).sum() == 12
+    for seed in range(3):
+        assert np.array_equal(resplit(store, "declared", seed), store.split)
+
+
 def test_only_images_of_the_store_are_divided(prepared, make_folder):
     make_folder({"a": 40, "b": 40})
     split = {"method": "stratified", "test": 0.25}

@@ -70,8 +70,8 @@ def accuracy_table(place: tuple[str, str, str], rows: Sequence[Row]) -> Table:
 def _what_intervals_hold(row: Row, n_test: str) -> str:
     if row.given:
         return (
-            f"All replicates have the {n_test} test images that came with the data: intervals hold the luck of the training and "
-            "of the validation images, not that of the test images."
+            f"All replicates have the {n_test} test images that came with the data: intervals hold the luck of the training, "
+            "not that of the test images."
         )
     return (
         f"Each replicate divides the images anew ({n_test} test images): intervals hold the luck of the division as well as of "

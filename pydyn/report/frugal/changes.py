@@ -133,8 +133,8 @@ def change_table(results: FrugalResults) -> Table | None:
     caption = (
         "The proposed method (adapted, redesigned head, weighted) less fine-tuning, paired by replicate: mean ± half-width of "
         "the 95 % interval; of several backbones their mean, and the standard deviation between them. Published: mean and std "
-        "over resnet18, resnet50, densenet121 and mobilenet_v3 on such data, on an RTX 4060; the paper does not say how it split "
-        "them."
+        "over resnet18, resnet50, densenet121 and mobilenet_v3, on an RTX 4060, of BreakHis and of Rahman's Brain Cancer MRI, of "
+        "which the images here may be a part, or stand in for it; the paper does not say how it split them."
     )
     return listing("frugal-changes", caption, pd.DataFrame(records), columns)
 

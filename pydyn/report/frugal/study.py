@@ -184,7 +184,7 @@ def _facts(results: FrugalResults) -> Facts:
             ("Splits", "; ".join(SPLITS[splits] for splits in study.splits)),
             (
                 "Replicates",
-                f"{study.replicates}, each with a division of its own, but for test images that came with the data",
+                f"{study.replicates}, each with a division of its own, but for parts that came with the data",
             ),
             ("Runs", f"{len(every)} ({counts})"),
             ("Device", "; ".join(sorted({f"{s.device}, {s.precision}, {s.threads} thread(s)" for s in every}))),
@@ -243,8 +243,8 @@ def _caveats(results: FrugalResults) -> Iterator[str]:
         yield "A backbone has random weights: its features are not what the method is about."
     smallest = min(summary.n_test for summary in results.every)
     yield (
-        f"Test sets are small (from {smallest:,} images) and replicates few: intervals are wide, and what is not resolved may "
-        "still be there."
+        f"Test sets have {smallest:,} images at the least, and there are {results.study.replicates} replicates: what such "
+        "numbers do not resolve may still be there."
     )
     for problem in reading_problems(results):
         yield f"Energy readings are missing: {problem}."
