@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -128,19 +128,7 @@ def arrange_folder(where: str, dataset: FolderDataset, data_root: Path) -> Arran
     folders: list[str] = []
     for path, is_folder in _walk(str(root), ""):
         (folders if is_folder else files).append(path)
-    arranged = arrange(f"{where}: {root}", sorted(files), folders, given=dataset.split.method == "given")
-    require_text(f"{where}: {root}", arranged.listing.paths)
-    return arranged
-
-
-def require_text(where: str, paths: Sequence[str]) -> None:
-    """Refuse paths that are bytes of no text: stores, tables and the page hold UTF-8. Raises DataError."""
-    spoilt = [path for path in paths if not path.isascii() and path != path.encode(errors="replace").decode()]
-    if spoilt:
-        raise DataError(
-            f"{where}: the names of {len(spoilt)} images or of their folders are no UTF-8, such as "
-            f"{os.fsencode(spoilt[0])!r}; rename them (convmv does that to a whole folder)"
-        )
+    return arrange(f"{where}: {root}", sorted(files), folders, given=dataset.split.method == "given")
 
 
 def source_state(dataset: AnyDataset, data_root: Path) -> str:

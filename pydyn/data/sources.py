@@ -10,7 +10,7 @@ import numpy as np
 
 from pydyn.config.datasets import AnyDataset, ArchiveDataset, FolderDataset, ShapesDataset, TorchvisionDataset
 from pydyn.data.archives import scan_archive, stream_archive
-from pydyn.data.checks import arrange_folder, require_text, torchvision_root
+from pydyn.data.checks import arrange_folder, torchvision_root
 from pydyn.data.decoding import Payload
 from pydyn.data.listing import PARTS, TEST, TRAIN, Listing, arrange
 from pydyn.data.shapes import KINDS, shapes_image
@@ -98,7 +98,6 @@ class _Archive:
             strip_top=True,
         )
         self.listing = self._arranged.listing
-        require_text(f"{where}: {self._path}", self.listing.paths)
 
     def manifest(self) -> bytes | None:
         return self._texts.get(str(self._arranged.top / self._manifest)) if self._manifest else None

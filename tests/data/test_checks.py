@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 
@@ -261,15 +260,3 @@ def test_the_state_of_a_folder_changes_with_its_files_and_with_nothing_else(tmp_
     states.append(source_state(dataset, tmp_path))
     assert states[0] == states[4]
     assert len({states[0], states[2], states[3]}) == 3
-
-
-@pytest.mark.parametrize("source", ["folder", ".tar"])
-def test_names_that_are_no_text_are_refused_before_anything_is_made_of_them(
-    declare, make_folder, pack, refused, source
-):
-    folder = make_folder({"a": 4, "b": 4})
-    (folder / "b" / "000.png").rename(os.fsdecode(os.fsencode(folder) + b"/b/caf\xe9.png"))
-    (folder / os.fsdecode(b"not\xe9s.txt")).touch()  # which is no image, and so no matter
-    path = "pictures" if source == "folder" else pack(folder, source).name
-    message = refused(source="folder" if source == "folder" else "archive", path=path)
-    assert r"the names of 1 images or of their folders are no UTF-8, such as b'b/caf\xe9.png'; rename them" in message
