@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,6 +141,20 @@ def test_names_that_are_no_unicode_survive(make_folder, prepared):
     assert store.class_names == ("b", "\\udcff")
     assert "\\udcff/000.png" in store.sources()
     store.verify()
+
+
+def test_copies_are_named_and_those_of_another_class(make_folder, prepared, caplog):
+    folder = make_folder({"a": 10, "b": 10})
+    prepared(source="folder", path="pictures")
+    assert "copies" not in caplog.text
+    Image.open(folder / "a" / "003.png").save(folder / "a" / "copy.bmp")
+    shutil.copy(folder / "a" / "005.png", folder / "b" / "copy.png")
+    prepared(source="folder", path="pictures", output="out/second.h5")
+    assert "2 of 22 images are copies of others, such as a/003.png and a/copy.bmp; copies that fall" in caplog.text
+    assert (
+        "1 of these copies are of another class than the image they copy, such as a/005.png (a) and b/copy.png (b)"
+        in caplog.text
+    )
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7])
