@@ -43,4 +43,4 @@ def resplit(store: ImageStore, kind: SplitKind, seed: int) -> NDArray[np.uint8]:
         parts[[GIVEN_FOLDERS.get(source.partition("/")[0].lower()) == VALIDATION for source in sources]] = VALIDATION
     listing = Listing(store.class_names, sources, store.labels, parts)
     wanted = split.model_copy(update=changes)
-    return divide(f"data set {store.name!r}, seed {seed}", listing, groups, wanted, Limit()).parts
+    return divide(f"data set {store.name!r}, seed {seed}", listing, groups, wanted, Limit(), redrawn=seed > 0).parts

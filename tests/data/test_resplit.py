@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pydyn.data.listing import PARTS
 from pydyn.data.resplit import resplit
@@ -26,6 +27,24 @@ def test_groups_stay_whole_and_other_seeds_divide_otherwise(grouped):
         for part in range(len(PARTS)):
             assert set(grouped.labels[division == part]) == {0, 1}
     assert len({division.tobytes() for division in divisions}) == 4
+
+
+def test_every_group_is_tested_in_some_replicates_and_none_in_all(prepared, tmp_path):
+    for label in "ab":
+        for patient in range(12):  # with 1 to 12 images each
+            for image in range(patient + 1):
+                path = tmp_path / "patients" / label / f"p{patient}-{image}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("L", (8, 8), patient * 20 + image).save(path)
+    split = {"method": "group", "test": 0.3, "validation": 0.2, "group": {"pattern": r"(?P<group>[ab]/p\d+)"}}
+    store = prepared(source="folder", path="patients", split=split)
+    tested = np.zeros(24, int)
+    for seed in range(20):
+        division = resplit(store, "declared", seed)
+        assert 0.2 < (division == PARTS.index("test")).mean() < 0.4
+        tested[np.unique(store.group[division == PARTS.index("test")])] += 1
+    # Of 20 draws with 3 chances in 10, fewer than 1 or more than 14 would happen to one group of a thousand.
+    assert 1 <= tested.min() <= tested.max() <= 14
 
 
 def test_image_by_image_groups_are_divided(grouped):
