@@ -239,6 +239,9 @@ def test_by_the_command_line(trained, tmp_path):
     assert (
         pydyn("predict", "model", trained["images"]).stdout.splitlines()[0].startswith("image,class,probability,margin")
     )
+    assert pydyn("predict", "--output", ".", "model", "broken.png").stderr == (
+        "pydyn: error: --output . is a folder; name the CSV file to write\n"
+    )
     assert pydyn("predict", "nothing", trained["images"]).stderr.startswith(
         "pydyn: error: nothing: model.json is missing"
     )
