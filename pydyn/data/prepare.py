@@ -79,8 +79,18 @@ def prepare(name: str, dataset: AnyDataset, data_root: Path, output: Path, threa
     )
     with whole_or_absent(output) as temporary:
         size, channels = (_size(dataset), dataset.channels) if isinstance(dataset, FileDataset) else (None, None)
-        outcomes = decode_all(source.read(division.rows.tolist()), size, channels, threads)
+        made_grey: list[str] = []
+        outcomes = decode_all(source.read(division.rows.tolist()), size, channels, threads, made_grey)
         _write(name, dataset, table, outcomes, temporary)
+    if made_grey and channels is None:
+        LOG.warning(
+            "%s: the first image, %s, is grey, and so the colours of %d of %d images are dropped; set `channels` to 3 to keep "
+            "them, to 1 if they do not matter",
+            where,
+            table.paths[0],
+            len(made_grey),
+            len(table.paths),
+        )
 
 
 def _write(name: str, dataset: AnyDataset, table: _Table, outcomes: Iterator[Outcome], temporary: Path) -> None:

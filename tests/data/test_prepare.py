@@ -157,6 +157,19 @@ def test_copies_are_named_and_those_of_another_class(make_folder, prepared, capl
     )
 
 
+def test_colours_that_a_grey_first_image_costs_are_told(make_folder, prepared, caplog):
+    folder = make_folder({"a": 8, "b": 8})
+    Image.open(folder / "b" / "000.png").convert("L").save(folder / "b" / "000.png")
+    prepared(source="folder", path="pictures")
+    assert "grey" not in caplog.text
+    Image.open(folder / "a" / "000.png").convert("L").save(folder / "a" / "000.png")
+    assert prepared(source="folder", path="pictures", channels=1, output="out/1.h5").image_shape[2] == 1
+    assert prepared(source="folder", path="pictures", channels=3, output="out/3.h5").image_shape[2] == 3
+    assert "grey" not in caplog.text
+    assert prepared(source="folder", path="pictures", output="out/first.h5").image_shape[2] == 1
+    assert "the first image, a/000.png, is grey, and so the colours of 14 of 16 images are dropped" in caplog.text
+
+
 @pytest.mark.parametrize("share", [0.3, 0.7])
 def test_a_truncated_archive_leaves_nothing(make_folder, pack, refused, share):
     path = pack(make_folder({"a": 20, "b": 20}, size=(50, 50)))
