@@ -236,6 +236,8 @@ def predict(
     from pydyn.deploy.predict import find_images, predict_images, write_predictions
     from pydyn.device import open_device
 
+    if output is not None and output.is_dir():
+        raise PydynError(f"--output {output} is a folder; name the CSV file to write")
     files = find_images(images)
     loaded = load_model(model)
     found = list(predict_images(loaded, files, open_device(device, threads).torch))

@@ -1,6 +1,7 @@
 """What a stage of work took: seconds, energy, emissions, and how well each is known."""
 
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -8,11 +9,11 @@ from typing import Any, Self
 
 from pydyn.errors import ConfigError
 
-# What codecarbon calls its ways of knowing a processor's power.
+# What codecarbon calls its ways of knowing a processor's power. Counters know nothing of processes.
 MEASURED = {
-    "intel_rapl": "measured (RAPL)",
-    "intel_power_gadget": "measured (Power Gadget)",
-    "apple_powermetrics": "measured",
+    "intel_rapl": "measured (RAPL, all that runs on the machine)",
+    "intel_power_gadget": "measured (Power Gadget, all that runs on the machine)",
+    "apple_powermetrics": "measured (all that runs on the machine)",
 }
 SECONDS_BETWEEN_READINGS = 5.0
 
@@ -88,7 +89,8 @@ def check_country(code: str) -> None:
 class Meter:
     """Measures the work inside a `with` block. Its `reading` is there afterwards.
 
-    Seconds are wall time. Energy is of this process alone where that can be told apart. Nothing here ever ends the work: without
+    Seconds are wall time. Energy is of this process alone where it is an estimate; counters count all that runs on the machine,
+    or on its GPUs, as each component's source says. Nothing here ever ends the work: without
     a reading the work goes on and the reading says so.
 
     Example::
@@ -141,11 +143,18 @@ class Meter:
         except Exception as error:
             problem = f"codecarbon gives no reading ({type(error).__name__}: {error})"
             return Reading(seconds, None, None, {}, self._country, problem)
+        if "GPU" not in components and _computes_on_gpu():
+            return Reading(seconds, None, None, {}, self._country, "codecarbon reads nothing of the GPU that is in use")
         if emissions is None or not data.energy_consumed > 0:
             return Reading(
                 seconds, None, None, {}, self._country, "codecarbon gives no reading: the work was too short"
             )
         return Reading(seconds, float(data.energy_consumed), float(emissions), components, self._country)
+
+
+def _computes_on_gpu() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.cuda.is_initialized())
 
 
 def _nothing(record: logging.LogRecord) -> bool:
@@ -158,10 +167,14 @@ def _components(tracker: Any, data: Any) -> dict[str, Component]:
         kind = type(part).__name__.lower()
         if kind == "cpu":
             mode = getattr(part, "_mode", "")
-            how = f"estimate (load x {part._tdp:g} W assumed for {data.cpu_model})"
+            how = f"estimate (this process's load x {part._tdp:g} W assumed for {data.cpu_model})"
             found["CPU"] = Component(float(data.cpu_energy), MEASURED.get(mode, how))
         elif kind == "gpu":
-            found["GPU"] = Component(float(data.gpu_energy), "measured (the driver's counter)")
+            # Without CUDA_VISIBLE_DEVICES codecarbon counts all cards that there are.
+            cards = "one card" if len(part.gpu_ids) == 1 else f"{len(part.gpu_ids)} cards"
+            found["GPU"] = Component(
+                float(data.gpu_energy), f"measured (the driver's counter, all that runs on {cards})"
+            )
         elif kind == "ram":
-            found["memory"] = Component(float(data.ram_energy), "estimate (watts by memory size)")
+            found["memory"] = Component(float(data.ram_energy), "estimate (watts by this process's memory)")
     return found

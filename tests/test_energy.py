@@ -1,9 +1,12 @@
 """Energy: a reading with its sources, or a reason why there is none; never the end of the work."""
 
+from types import SimpleNamespace
+
 import codecarbon
 import pytest
+import torch  # noqa: F401 (a meter asks whether it computes on a GPU)
 
-from pydyn.energy import Meter, Reading, check_country
+from pydyn.energy import Component, Meter, Reading, _components, check_country
 from pydyn.errors import ConfigError
 
 
@@ -66,3 +69,26 @@ def test_an_error_of_the_work_is_not_hidden():
 def test_unknown_countries_are_refused(code):
     with pytest.raises(ConfigError, match=f"country = {code!r} must be a code of three letters"):
         check_country(code)
+
+
+class GPU:
+    """As codecarbon's: the cards that it counts."""
+
+    def __init__(self, n_cards):
+        self.gpu_ids = list(range(n_cards))
+
+
+@pytest.mark.parametrize(("n_cards", "told"), [(1, "one card"), (8, "8 cards")])
+def test_of_gpus_all_that_runs_on_them_is_counted_and_said(n_cards, told):
+    tracker, data = SimpleNamespace(_hardware=[GPU(n_cards)]), SimpleNamespace(gpu_energy=2.0)
+    assert _components(tracker, data)["GPU"] == Component(
+        2.0, f"measured (the driver's counter, all that runs on {told})"
+    )
+
+
+def test_a_gpu_whose_power_is_not_read_is_no_cpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    with Meter("ESP") as meter:
+        work()
+    assert (meter.reading.kwh, meter.reading.kg_co2, meter.reading.components) == (None, None, {})
+    assert meter.reading.problem == "codecarbon reads nothing of the GPU that is in use"

@@ -27,28 +27,34 @@ TASK_BYTES = 2**20
 
 
 def decode_all(
-    payloads: Iterable[Payload], size: tuple[int, int] | None, channels: int | None, n_threads: int = 2
+    payloads: Iterable[Payload],
+    size: tuple[int, int] | None,
+    channels: int | None,
+    n_threads: int = 2,
+    made_grey: list[str] | None = None,
 ) -> Iterator[Outcome]:
     """Decode images in order, `n_threads` at a time; each is resized to `size` (height, width) if that is given.
 
-    `channels` is 1 or 3; None takes what the first readable image has. Other images are converted. Pillow's limit on
-    pixels holds: an image beyond it counts as unreadable.
+    `channels` is 1 or 3; None takes what the first readable image has. Other images are converted; to `made_grey` goes the mode
+    of each whose colours are lost by that. Pillow's limit on pixels holds: an image beyond it counts as unreadable.
     """
     payloads = iter(payloads)
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         for payload in payloads:
-            first = _try_decode(payload, size, channels)
+            first = _try_decode(payload, size, channels, made_grey)
             yield first
             if not isinstance(first, str):
                 break
         else:
             return
         n_images = max(1, min(MAX_TASK_IMAGES, TASK_BYTES // first.nbytes))
-        yield from _in_parallel(payloads, size, first.shape[2], n_images, n_threads)
+        yield from _in_parallel(payloads, size, first.shape[2], n_images, n_threads, made_grey)
 
 
-def decode(payload: Payload, size: tuple[int, int] | None, channels: int | None) -> NDArray[np.uint8]:
+def decode(
+    payload: Payload, size: tuple[int, int] | None, channels: int | None, made_grey: list[str] | None = None
+) -> NDArray[np.uint8]:
     """Decode one image (the first frame of several) to (H, W, C).
 
     The EXIF orientation is applied, 16 bits are scaled to 8, transparency is dropped, resizing is bicubic with
@@ -58,6 +64,8 @@ def decode(payload: Payload, size: tuple[int, int] | None, channels: int | None)
         upright = _eight_bits(ImageOps.exif_transpose(image))
         if channels is None:
             channels = 1 if upright.mode in GREY_MODES else 3
+        if made_grey is not None and channels == 1 and upright.mode not in GREY_MODES:
+            made_grey.append(upright.mode)
         converted = upright.convert("L" if channels == 1 else "RGB")
         if size is not None and converted.size != size[::-1]:
             converted = converted.resize(size[::-1], Image.Resampling.BICUBIC)
@@ -66,10 +74,15 @@ def decode(payload: Payload, size: tuple[int, int] | None, channels: int | None)
 
 
 def _in_parallel(
-    payloads: Iterator[Payload], size: tuple[int, int] | None, channels: int, n_images: int, n_threads: int
+    payloads: Iterator[Payload],
+    size: tuple[int, int] | None,
+    channels: int,
+    n_images: int,
+    n_threads: int,
+    made_grey: list[str] | None,
 ) -> Iterator[Outcome]:
     def task(batch: list[Payload]) -> list[Outcome]:
-        return [_try_decode(payload, size, channels) for payload in batch]
+        return [_try_decode(payload, size, channels, made_grey) for payload in batch]
 
     waiting: deque[Future[list[Outcome]]] = deque()
     with ThreadPoolExecutor(n_threads) as pool:
@@ -81,9 +94,11 @@ def _in_parallel(
             yield from waiting.popleft().result()
 
 
-def _try_decode(payload: Payload, size: tuple[int, int] | None, channels: int | None) -> Outcome:
+def _try_decode(
+    payload: Payload, size: tuple[int, int] | None, channels: int | None, made_grey: list[str] | None
+) -> Outcome:
     try:
-        return decode(payload, size, channels)
+        return decode(payload, size, channels, made_grey)
     except MemoryError:
         raise
     # Pillow's decoders raise almost anything on spoilt bytes.

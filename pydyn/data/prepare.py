@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from itertools import chain, islice
 from pathlib import Path
 
@@ -78,13 +79,23 @@ def prepare(name: str, dataset: AnyDataset, data_root: Path, output: Path, threa
     )
     with whole_or_absent(output) as temporary:
         size, channels = (_size(dataset), dataset.channels) if isinstance(dataset, FileDataset) else (None, None)
-        outcomes = decode_all(source.read(division.rows.tolist()), size, channels, threads)
+        made_grey: list[str] = []
+        outcomes = decode_all(source.read(division.rows.tolist()), size, channels, threads, made_grey)
         _write(name, dataset, table, outcomes, temporary)
+    if made_grey and channels is None:
+        LOG.warning(
+            "%s: the first image, %s, is grey, and so the colours of %d of %d images are dropped; set `channels` to 3 to keep "
+            "them, to 1 if they do not matter",
+            where,
+            table.paths[0],
+            len(made_grey),
+            len(table.paths),
+        )
 
 
 def _write(name: str, dataset: AnyDataset, table: _Table, outcomes: Iterator[Outcome], temporary: Path) -> None:
     where = f"data set {name!r}"
-    intake = _Intake(table.paths)
+    intake = _Intake(table)
     images = intake.accept(with_progress(outcomes, len(table.paths), f"prepare {name}"))
     first = next(images, None)
     if first is None:
@@ -98,6 +109,8 @@ def _write(name: str, dataset: AnyDataset, table: _Table, outcomes: Iterator[Out
             writer.add(stacked)
             moments.add(stacked[table.parts[intake.kept[-len(block) :]] == TRAIN])
         intake.refuse(where, isinstance(dataset, FileDataset) and dataset.skip_unreadable)
+        if isinstance(dataset, FileDataset):
+            intake.warn_of_copies(where)
         kept = table.take(intake.kept)
         _finish(name, dataset, kept, intake.unreadable, moments, writer)
     counts = ", ".join(f"{np.count_nonzero(kept.parts == part)} {named}" for part, named in enumerate(PARTS))
@@ -136,9 +149,12 @@ def _finish(
 class _Intake:
     """Sorts decoded images: those of the first one's shape pass, of the others only the paths are kept."""
 
-    def __init__(self, paths: list[str]) -> None:
-        self._paths = paths
+    def __init__(self, table: _Table) -> None:
+        self._table = table
+        self._paths = table.paths
         self._shape: tuple[int, ...] = ()
+        self._first_of: dict[bytes, int] = {}
+        self._copies: list[tuple[int, int]] = []
         self.kept: list[int] = []
         self.unreadable: dict[str, str] = {}
         self._other_size: dict[str, str] = {}
@@ -151,9 +167,33 @@ class _Intake:
             self._shape = self._shape or outcome.shape
             if outcome.shape == self._shape:
                 self.kept.append(position)
+                first = self._first_of.setdefault(blake2b(outcome.data, digest_size=16).digest(), position)
+                if first != position:
+                    self._copies.append((first, position))
                 yield outcome
             else:
                 self._other_size[path] = "{} x {}".format(*outcome.shape[:2])
+
+    def warn_of_copies(self, where: str) -> None:
+        """Say which images are the same as others, pixel by pixel: a division may put one on either side."""
+        if not self._copies:
+            return
+        LOG.warning(
+            "%s: %d of %d images are copies of others, such as %s and %s; copies that fall into the training and the test images "
+            "flatter a model: remove them, or group them",
+            where,
+            len(self._copies),
+            len(self._paths),
+            *(self._paths[position] for position in self._copies[0]),
+        )
+        labels, names = self._table.labels, self._table.class_names
+        if other := [pair for pair in self._copies if labels[pair[0]] != labels[pair[1]]]:
+            LOG.warning(
+                "%s: %d of these copies are of another class than the image they copy, such as %s (%s) and %s (%s); one is wrong",
+                where,
+                len(other),
+                *(text for position in other[0] for text in (self._paths[position], names[labels[position]])),
+            )
 
     def refuse(self, where: str, skip_unreadable: bool) -> None:
         if self.unreadable and not skip_unreadable:

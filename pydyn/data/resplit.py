@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pydyn.config.datasets import Limit, Split
 from pydyn.data.groups import Groups, no_groups
-from pydyn.data.listing import PARTS, TEST, TRAIN, UNGIVEN, Listing
+from pydyn.data.listing import GIVEN_FOLDERS, PARTS, TEST, TRAIN, UNGIVEN, VALIDATION, Listing
 from pydyn.data.splits import divide
 from pydyn.data.store import ImageStore
 
@@ -20,8 +20,8 @@ def resplit(store: ImageStore, kind: SplitKind, seed: int) -> NDArray[np.uint8]:
     Args:
         store: of images; what its declaration's limits left out stays out.
         kind: `declared`: as the data set says; `image`: image by image, whatever groups there are, with the declared shares.
-        seed: of the draw, from 0, which for `declared` and without limits is the store's own division. A test part that came
-            with the images stays as it is; the validation part is drawn from the others.
+        seed: of the draw, from 0, which for `declared` and without limits is the store's own division. Test and validation
+            parts that came with the images stay as they are; a validation part that did not is drawn from the others.
 
     Returns:
         (N,), the part of each image: positions in `PARTS`.
@@ -30,6 +30,7 @@ def resplit(store: ImageStore, kind: SplitKind, seed: int) -> NDArray[np.uint8]:
     """
     split = Split.model_validate(store.declaration["split"])
     given = split.method == "given"
+    sources = store.sources()
     changes: dict[str, object] = {"seed": split.seed + seed}
     groups = Groups(store.group, store.group_names)
     if kind == "image" and not given:
@@ -38,6 +39,8 @@ def resplit(store: ImageStore, kind: SplitKind, seed: int) -> NDArray[np.uint8]:
     parts = np.full(store.n_images, UNGIVEN, np.int8)
     if given:
         parts[:] = np.where(store.split == PARTS.index("test"), TEST, TRAIN)
-    listing = Listing(store.class_names, store.sources(), store.labels, parts)
+        # Who keeps validation images in a folder of their own may have kept patients apart.
+        parts[[GIVEN_FOLDERS.get(source.partition("/")[0].lower()) == VALIDATION for source in sources]] = VALIDATION
+    listing = Listing(store.class_names, sources, store.labels, parts)
     wanted = split.model_copy(update=changes)
-    return divide(f"data set {store.name!r}, seed {seed}", listing, groups, wanted, Limit()).parts
+    return divide(f"data set {store.name!r}, seed {seed}", listing, groups, wanted, Limit(), redrawn=seed > 0).parts

@@ -32,8 +32,11 @@ class Division:
     """(N,), TRAIN, VALIDATION or TEST."""
 
 
-def divide(where: str, listing: Listing, groups: Groups, split: Split, limit: Limit) -> Division:
+def divide(where: str, listing: Listing, groups: Groups, split: Split, limit: Limit, redrawn: bool = False) -> Division:
     """Divide the images of a listing as declared; every draw is keyed by `split.seed` and its purpose.
+
+    Divisions by groups that differ in the seed alone are much alike, for groups are dealt out by size: with `redrawn` the
+    seed also decides which of the folds that they are dealt to make a part.
 
     First the test images are set apart, then the limits draw by class, then the validation images are carved from the
     training images that are left, unless the source gives its own. Drawing by class gives each class its share,
@@ -45,14 +48,14 @@ def divide(where: str, listing: Listing, groups: Groups, split: Split, limit: Li
     parts = listing.parts.astype(np.int64)
     if split.test is not None:
         parts[:] = TRAIN
-        parts[_carve(where, listing, groups, np.arange(len(parts)), split, "test")] = TEST
+        parts[_carve(where, listing, groups, np.arange(len(parts)), split, "test", redrawn)] = TEST
     given_validation = bool((parts == VALIDATION).any())
 
     pool = _limited(where, listing, parts, np.flatnonzero(parts != TEST), limit.train, split.seed, "train")
     test = _limited(where, listing, parts, np.flatnonzero(parts == TEST), limit.test, split.seed, "test")
     if not given_validation:
         _require_of_each(where, listing, pool, 2)
-        parts[_carve(where, listing, groups, pool, split, "validation")] = VALIDATION
+        parts[_carve(where, listing, groups, pool, split, "validation", redrawn)] = VALIDATION
     rows = np.sort(np.concatenate((pool, test)))
     division = Division(rows, parts[rows].astype(np.uint8))
     check_division(where, listing.class_names, listing.labels[rows], division.parts, groups.ids[rows], groups.names)
@@ -141,7 +144,13 @@ def _quotas(available: IntArray, count: int, leave: int) -> IntArray:
 
 
 def _carve(
-    where: str, listing: Listing, groups: Groups, pool: IntArray, split: Split, part: Literal["test", "validation"]
+    where: str,
+    listing: Listing,
+    groups: Groups,
+    pool: IntArray,
+    split: Split,
+    part: Literal["test", "validation"],
+    redrawn: bool,
 ) -> IntArray:
     """Choose the members of `pool` that make the test or validation part."""
     share, leave = (split.validation, 1) if part == "validation" else (cast(float, split.test), LEFT_BY_TEST)
@@ -149,7 +158,8 @@ def _carve(
         count = share_count(len(pool), share, len(listing.class_names), leave)
         return pool[draw_by_stratum(listing.labels[pool], count, numpy_generator(split.seed, part), leave)]
     labels, group_ids = listing.labels[pool], groups.ids[pool]
-    mask = _whole_groups(labels, group_ids, share, leave, derive_seed(split.seed, part) % 2**32)
+    folds_drawn_by = numpy_generator(split.seed, part, "folds") if redrawn else None
+    mask = _whole_groups(labels, group_ids, share, leave, derive_seed(split.seed, part) % 2**32, folds_drawn_by)
     if mask is None:
         counts = {name: len(np.unique(group_ids[labels == label])) for label, name in enumerate(listing.class_names)}
         raise DataError(
@@ -160,11 +170,17 @@ def _carve(
 
 
 def _whole_groups(
-    labels: IntArray, group_ids: NDArray[np.int32], share: float, leave: int, seed: int
+    labels: IntArray,
+    group_ids: NDArray[np.int32],
+    share: float,
+    leave: int,
+    seed: int,
+    folds_drawn_by: np.random.Generator | None,
 ) -> NDArray[np.bool_] | None:
     """A mask of whole groups that make about `share` of the images: at least one group of each class, all but `leave`.
 
-    Folds are balanced by class; as many as come closest to the share are taken. None if no number of them will do.
+    Folds are balanced by class; as many as come closest to the share are taken, the first ones or those that a generator draws.
+    None if no number of them will do.
     """
     # Imported here because it takes a second, and most splits do without.
     from sklearn.model_selection import StratifiedGroupKFold
@@ -184,6 +200,9 @@ def _whole_groups(
         splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
         for fold, (_, members) in enumerate(splitter.split(labels, labels, group_ids)):
             folds[members] = fold
+    if folds_drawn_by is not None:
+        # The splitter deals the groups that sway the balance most first and in order: they would be in the first folds always.
+        folds = folds_drawn_by.permutation(n_folds)[folds]
 
     def fewest_groups(mask: NDArray[np.bool_]) -> int:
         return min(len(np.unique(group_ids[mask & (labels == label)])) for label in classes)

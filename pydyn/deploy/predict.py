@@ -102,11 +102,13 @@ def write_predictions(predictions: Iterable[Prediction], class_names: Sequence[s
     names = [f"p({name})" for name in class_names]
     writer.writerow(["image", "class", "probability", "margin", "ambiguous", *names, "problem"])
     for found in predictions:
+        # A file's name may be no UTF-8, which a CSV file is: bytes that are none are written as escapes.
+        image = str(found.image).encode(errors="backslashreplace").decode()
         if found.problem:
-            writer.writerow([found.image, "", "", "", "", *[""] * len(names), found.problem])
+            writer.writerow([image, "", "", "", "", *[""] * len(names), found.problem])
             continue
         ambiguous = "yes" if found.margin < ambiguous_below else "no"
         chances = [f"{chance:.6f}" for chance in found.probabilities]
         first, margin = f"{found.probability:.6f}", f"{found.margin:.6f}"
-        writer.writerow([found.image, found.class_name, first, margin, ambiguous, *chances, ""])
+        writer.writerow([image, found.class_name, first, margin, ambiguous, *chances, ""])
     return text.getvalue()

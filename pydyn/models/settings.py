@@ -31,6 +31,7 @@ class AdaptationSetting:
         if self.threshold < 0:
             raise ValueError(f"threshold = {self.threshold} must be at least 0")
         _check_counts(self, "max_batches", "batch_size")
+        _check_batch(self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class FineTuningSetting:
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay = {self.weight_decay} must be at least 0")
         _check_counts(self, "batch_size", "epochs", "patience")
+        _check_batch(self.batch_size)
 
 
 def _check_counts(setting: Any, *names: str) -> None:
@@ -80,3 +82,9 @@ def _check_counts(setting: Any, *names: str) -> None:
         assert name in known
         if not 1 <= getattr(setting, name) <= 100_000:
             raise ValueError(f"{name} = {getattr(setting, name)} must be from 1 to 100,000")
+
+
+def _check_batch(batch_size: int) -> None:
+    """Of a batch of one image, batch normalisation may have nothing to take a variance of."""
+    if batch_size < 2:
+        raise ValueError(f"batch_size = {batch_size} must be at least 2")

@@ -104,6 +104,11 @@ def finish(name: str, caption: str, figure: Figure) -> Drawing:
     return Drawing(name, caption, _embeddable(text.getvalue(), name), picture.getvalue())
 
 
+def verbatim(text: str) -> str:
+    """A class's name, which is a user's folder's, for matplotlib: it would typeset what stands between dollars as a formula."""
+    return text.replace("$", r"\$")
+
+
 def _embeddable(svg: str, name: str) -> str:
     """Only the element, with identifiers that no other drawing on the page has."""
     element = svg[svg.index("<svg") :].strip()

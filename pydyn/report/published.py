@@ -109,7 +109,9 @@ def _place(table: str) -> str:
     return table.replace("fig", "figure ") if table.startswith("fig") else f"table {table}"
 
 
-FRUGAL_BACKBONES = ("resnet18", "resnet50", "densenet121", "mobilenet_v3_large", "mobilenet_v3_small")
+# The paper does not say which MobileNetV3.
+FRUGAL_FOUR = (("resnet18",), ("resnet50",), ("densenet121",), ("mobilenet_v3_large", "mobilenet_v3_small"))
+FRUGAL_BACKBONES = tuple(name for one_of in FRUGAL_FOUR for name in one_of)
 _FRUGAL_DATASETS = {"breakhis": "breakhis", "brain-mri": "brain-cancer-mri", "brain-cancer-mri": "brain-cancer-mri"}
 
 
@@ -123,11 +125,18 @@ def frugal_change(dataset: str, quantity: str) -> tuple[float, float] | None:
     return None if found.empty else (float(found.iloc[0]["mean"]), float(found.iloc[0]["std"]))
 
 
-def frugal_search() -> list[tuple[str, int, int, float, float]]:
-    """Published searches: backbone, training images, combinations, seconds of fine-tuning and of the method."""
+def frugal_search() -> list[tuple[str, int, int, float, float, float]]:
+    """Published searches: backbone, training images, combinations, seconds of fine-tuning and of the method, times faster."""
     rows = _read("frugal_search.csv").itertuples()
     return [
-        (row.backbone, row.train_samples, row.combinations, row.fine_tuning_seconds, row.proposed_seconds)
+        (
+            row.backbone,
+            row.train_samples,
+            row.combinations,
+            row.fine_tuning_seconds,
+            row.proposed_seconds,
+            row.speedup,
+        )
         for row in rows
     ]
 

@@ -41,8 +41,15 @@ class Estimate:
         return "holds" if abs(self.mean) > self.half_width else "not resolved"
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """Mean, sample standard deviation and 95 % interval of at least one value."""
+def estimate(values: Sequence[float], redrawn: float = 0.0) -> Estimate:
+    """Mean, sample standard deviation and 95 % interval of at least one value.
+
+    Args:
+        values: of independent replicates; or of replicates that are other divisions of the same images.
+        redrawn: of such, test images over training images of a replicate: their training images overlap, so that they vary
+            less than replicates on other images would, and the mean's variance is std^2 (1 / n + redrawn) (Nadeau and Bengio
+            2003, corrected resampled t).
+    """
     n, mean = len(values), float(np.mean(values))
     if n == 1:
         return Estimate(1, mean, None, None)
@@ -50,13 +57,13 @@ def estimate(values: Sequence[float]) -> Estimate:
     if std <= ROUNDING * max(1.0, abs(mean)):
         return Estimate(n, mean, 0.0, None)
     quantile = float(stats.t.ppf((1 + LEVEL) / 2, n - 1))
-    return Estimate(n, mean, std, quantile * std / n**0.5)
+    return Estimate(n, mean, std, quantile * std * (1 / n + redrawn) ** 0.5)
 
 
-def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Estimate | None:
-    """Mean of `ours - theirs` over the seeds that both have; None if they share none."""
+def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float], redrawn: float = 0.0) -> Estimate | None:
+    """Mean of `ours - theirs` over the seeds that both have, as `estimate`; None if they share none."""
     shared = sorted(ours.keys() & theirs.keys())
-    return estimate([ours[seed] - theirs[seed] for seed in shared]) if shared else None
+    return estimate([ours[seed] - theirs[seed] for seed in shared], redrawn) if shared else None
 
 
 def sampling_half_width(share: float, n_images: int) -> float:

@@ -1,6 +1,7 @@
 """Runs of heads on a feature store, in their folders."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from pydyn.data.parts import Parts
 from pydyn.energy import Meter, Reading, total
-from pydyn.errors import DataError
+from pydyn.errors import DataError, RunError
 from pydyn.features.jobs import read_adapted
 from pydyn.features.store import ADAPTED, FEATURES, FeatureStore
 from pydyn.provenance import heads_digest
@@ -95,6 +96,11 @@ def train_head_run(run: HeadRun, features: LoadedFeatures, job: Job) -> None:
                 progress=partial(_say, job.log, run.id),
             )
         best = winner(found)
+        if math.isnan(best.best.validation_loss):
+            raise RunError(
+                f"{run.id}: the validation loss was no number in any epoch of any setting; lower "
+                "`frugal.heads.learning_rates` and `weight_decays`"
+            )
         head = best.head().to(device)
 
         def probabilities(rows: NDArray[np.int64]) -> NDArray[np.float64]:

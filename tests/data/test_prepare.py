@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,6 +141,33 @@ def test_names_that_are_no_unicode_survive(make_folder, prepared):
     assert store.class_names == ("b", "\\udcff")
     assert "\\udcff/000.png" in store.sources()
     store.verify()
+
+
+def test_copies_are_named_and_those_of_another_class(make_folder, prepared, caplog):
+    folder = make_folder({"a": 10, "b": 10})
+    prepared(source="folder", path="pictures")
+    assert "copies" not in caplog.text
+    Image.open(folder / "a" / "003.png").save(folder / "a" / "copy.bmp")
+    shutil.copy(folder / "a" / "005.png", folder / "b" / "copy.png")
+    prepared(source="folder", path="pictures", output="out/second.h5")
+    assert "2 of 22 images are copies of others, such as a/003.png and a/copy.bmp; copies that fall" in caplog.text
+    assert (
+        "1 of these copies are of another class than the image they copy, such as a/005.png (a) and b/copy.png (b)"
+        in caplog.text
+    )
+
+
+def test_colours_that_a_grey_first_image_costs_are_told(make_folder, prepared, caplog):
+    folder = make_folder({"a": 8, "b": 8})
+    Image.open(folder / "b" / "000.png").convert("L").save(folder / "b" / "000.png")
+    prepared(source="folder", path="pictures")
+    assert "grey" not in caplog.text
+    Image.open(folder / "a" / "000.png").convert("L").save(folder / "a" / "000.png")
+    assert prepared(source="folder", path="pictures", channels=1, output="out/1.h5").image_shape[2] == 1
+    assert prepared(source="folder", path="pictures", channels=3, output="out/3.h5").image_shape[2] == 3
+    assert "grey" not in caplog.text
+    assert prepared(source="folder", path="pictures", output="out/first.h5").image_shape[2] == 1
+    assert "the first image, a/000.png, is grey, and so the colours of 14 of 16 images are dropped" in caplog.text
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,11 +19,12 @@ from pydyn.data.prepare import prepare
 from pydyn.data.store import ImageStore
 from pydyn.deploy.export import export, export_onnx
 from pydyn.deploy.model_file import DESCRIPTION, WEIGHTS, load_model
-from pydyn.deploy.predict import find_images, predict_images, write_predictions
+from pydyn.deploy.predict import Prediction, find_images, predict_images, write_predictions
 from pydyn.device import open_device
 from pydyn.errors import DataError, RunError
 from pydyn.features.jobs import adapt_backbone, extract_shard
 from pydyn.features.store import ADAPTED, FEATURES, join_shards, shard_name
+from pydyn.files import write_text
 from pydyn.studies.frugal_runs import FineTuningRun, HeadRun
 from pydyn.studies.registry import runs as runs_of
 from pydyn.training.frugal import execute_frugal
@@ -152,6 +154,14 @@ def test_images_that_cannot_be_read_do_not_stop_the_others(trained, models, tmp_
     assert all(row["problem"] for row in rows[1:3])
 
 
+def test_an_image_whose_name_is_no_text_is_predicted(tmp_path):
+    image = tmp_path / os.fsdecode(b"caf\xe9.png")
+    text = write_predictions([Prediction(image, "a", 0.75, 0.5, (0.75, 0.25))], ["a", "b"], 0.2)
+    write_text(tmp_path / "predictions.csv", text)
+    (row,) = csv.DictReader((tmp_path / "predictions.csv").read_text().splitlines())
+    assert row["image"] == str(tmp_path / r"caf\udce9.png")
+
+
 def test_ambiguous_is_what_has_a_small_margin(trained, models):
     found = list(predict_images(load_model(models / "heads"), find_images([trained["images"]]), CPU))
     margins = sorted(prediction.margin for prediction in found)
@@ -228,6 +238,9 @@ def test_by_the_command_line(trained, tmp_path):
     assert len(list(csv.DictReader((tmp_path / "out.csv").open()))) == 31
     assert (
         pydyn("predict", "model", trained["images"]).stdout.splitlines()[0].startswith("image,class,probability,margin")
+    )
+    assert pydyn("predict", "--output", ".", "model", "broken.png").stderr == (
+        "pydyn: error: --output . is a folder; name the CSV file to write\n"
     )
     assert pydyn("predict", "nothing", trained["images"]).stderr.startswith(
         "pydyn: error: nothing: model.json is missing"

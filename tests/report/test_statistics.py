@@ -47,6 +47,18 @@ def test_a_difference_holds_exactly_where_a_t_test_rejects_zero(sample: list[flo
         assert (found.verdict == "holds") == (stats.ttest_1samp(differences, 0).pvalue < 0.05)
 
 
+def test_divisions_of_the_same_images_are_no_independent_replicates() -> None:
+    # Std 1 of three: 4.3027 sqrt(1 / 3 + 1 / 2), of 30 test images and 60 training images.
+    found = estimate([1.0, 2.0, 3.0], redrawn=0.5)
+    assert (found.mean, found.std) == (2.0, 1.0)
+    assert found.half_width == pytest.approx(4.3027 * (5 / 6) ** 0.5, rel=1e-4)
+    # However many there are, the images stay the same.
+    many = estimate([1.0, 3.0] * 500, redrawn=0.5)
+    assert many.half_width == pytest.approx(1.96 * 0.501**0.5, rel=2e-3)
+    paired = paired_difference({0: 1.0, 1: 2.0, 2: 3.0}, {0: 0.0, 1: 0.0, 2: 0.0}, redrawn=0.5)
+    assert paired == found
+
+
 def test_pairs_are_the_shared_seeds() -> None:
     found = paired_difference({0: 3.0, 1: 5.0, 2: 9.0}, {1: 1.0, 2: 3.0, 7: 0.0})
     assert found == estimate([4.0, 6.0])

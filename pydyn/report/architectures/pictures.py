@@ -18,6 +18,7 @@ from pydyn.report.figures import (
     line_style,
     mean_and_band,
     style,
+    verbatim,
 )
 from pydyn.report.results import Replicates
 from pydyn.training.history import Epoch
@@ -76,8 +77,8 @@ def confusion_drawing(rows: Sequence[Row], best: Replicates | None, class_names:
                 size = 4.5 if len(class_names) > 6 else 7.5
                 axis.text(taken + 0.5, true + 0.5, text, ha="center", va="center", fontsize=size, color=ink)
             places = np.arange(len(class_names)) + 0.5
-            axis.set_xticks(places, class_names, rotation=90, fontsize=6)
-            axis.set_yticks(places, class_names, fontsize=6)
+            axis.set_xticks(places, [verbatim(name) for name in class_names], rotation=90, fontsize=6)
+            axis.set_yticks(places, [verbatim(name) for name in class_names], fontsize=6)
             axis.set_title(title)
             axis.tick_params(length=0)
             axis.grid(False)

@@ -1,17 +1,17 @@
 """How good heads on frozen features are, beside fine-tuning."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pydyn.report.dynamic.differences import interval_cell
+from pydyn.report.dynamic.differences import in_words, interval_cell
 from pydyn.report.figures import COLOURS, PAGE_WIDTH, Drawing, finish, style
 from pydyn.report.frugal.names import SPLITS
-from pydyn.report.frugal.read import Row, Value, accuracy, balanced_accuracy, fine_tuning_of
-from pydyn.report.statistics import Estimate
+from pydyn.report.frugal.read import FrugalResults, Row, Value, accuracy, balanced_accuracy, fine_tuning_of
+from pydyn.report.statistics import Estimate, estimate
 from pydyn.report.tables import NONE, Cell, Table, label, listing, missing, number, with_interval
 
 MEASURES: dict[str, tuple[str, Value, int]] = {
@@ -62,10 +62,21 @@ def accuracy_table(place: tuple[str, str, str], rows: Sequence[Row]) -> Table:
     )
     caption = (
         f"Test images of {dataset}, {SPLITS[splits]}, {backbone}: means over the replicates (n) ± half-width "
-        f"of the 95 % interval. Each replicate divides the images anew ({n_test} test images), so that intervals hold the luck "
-        f"of the division as well as of the training. {groups}ECE: expected calibration error, 15 bins."
+        f"of the 95 % interval. {_what_intervals_hold(rows[0], n_test)} {groups}ECE: expected calibration error, 15 bins."
     )
     return listing(f"frugal-accuracy-{dataset}-{backbone}-{splits}", caption, pd.DataFrame(records), columns)
+
+
+def _what_intervals_hold(row: Row, n_test: str) -> str:
+    if row.given:
+        return (
+            f"All replicates have the {n_test} test images that came with the data: intervals hold the luck of the training, "
+            "not that of the test images."
+        )
+    return (
+        f"Each replicate divides the images anew ({n_test} test images): intervals hold the luck of the division as well as of "
+        "the training, and are widened for the images that replicates share (corrected resampled t, Nadeau and Bengio 2003)."
+    )
 
 
 def _measure(name: str, decimals: int) -> Callable[[Any], Cell]:
@@ -128,15 +139,40 @@ def parts_table(place: tuple[str, str, str], rows: Sequence[Row]) -> Table | Non
     return listing(f"frugal-parts-{dataset}-{backbone}-{splits}", caption, pd.DataFrame(records), columns)
 
 
+def parts_sentences(results: FrugalResults) -> Iterator[str]:
+    """Each part by data set, over all settings of the rest and all backbones: these share images, so a replicate is one value."""
+    places = [(place, rows) for place, rows in results.places().items() if place[2] == results.main_splits]
+    for position, part in enumerate(
+        ("adaptation of batch normalisation", "the redesigned head", "ambiguity weighting")
+    ):
+        worth = []
+        for dataset in dict.fromkeys(place[0] for place, _ in places):
+            of_backbones = [
+                {row.parts: row for row in rows if not row.is_fine_tuning}
+                for place, rows in places
+                if place[0] == dataset
+            ]
+            pairs = [
+                (heads[on], heads[_without(on, position)])
+                for heads in of_backbones
+                if len(heads) == len(ALL_PARTS)
+                for on in ALL_PARTS
+                if on[position]
+            ]
+            if found := _mean_difference(pairs, balanced_accuracy):
+                worth.append(f"on {dataset} {in_words(found)}")
+        if worth:
+            over = " (mean over backbones)" if len(results.study.backbones) > 1 else ""
+            yield f"In balanced accuracy{over}, {part} is worth {'; '.join(worth)}."
+
+
 def _without(parts: tuple[bool, bool, bool], position: int) -> tuple[bool, bool, bool]:
     adapted, redesigned, weighted = (on and at != position for at, on in enumerate(parts))
     return adapted, redesigned, weighted
 
 
 def _mean_difference(pairs: Sequence[tuple[Row, Row]], value: Value) -> Estimate | None:
-    """Over the replicates of which every pair is there; None if there are none."""
-    from pydyn.report.statistics import estimate
-
+    """Of pairs of rows of one data set, over the replicates of which every pair is there; None if there are none."""
     by_seed: dict[int, list[float]] = {}
     for on, off in pairs:
         theirs = off.by_seed(value)
@@ -144,7 +180,7 @@ def _mean_difference(pairs: Sequence[tuple[Row, Row]], value: Value) -> Estimate
             if seed in theirs:
                 by_seed.setdefault(seed, []).append(ours - theirs[seed])
     whole = [differences for differences in by_seed.values() if len(differences) == len(pairs)]
-    return estimate([float(np.mean(differences)) for differences in whole]) if whole else None
+    return estimate([float(np.mean(differences)) for differences in whole], pairs[0][0].redrawn) if whole else None
 
 
 def accuracy_drawing(places: dict[tuple[str, str, str], list[Row]], dataset: str, backbone: str) -> Drawing:

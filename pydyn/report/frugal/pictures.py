@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pydyn.metrics import calibration
-from pydyn.report.figures import COLOUR_MAP, COLOURS, PAGE_WIDTH, Drawing, finish, line_style, style
+from pydyn.report.figures import COLOUR_MAP, COLOURS, PAGE_WIDTH, Drawing, finish, line_style, style, verbatim
 from pydyn.report.frugal.read import FrugalResults, Row, adaptation_of
 from pydyn.studies.frugal_runs import HeadRun
 
@@ -60,8 +60,9 @@ def confusion_drawing(
                 ink = "#ffffff" if shares[true, taken] > 0.85 else "#111111"
                 text = f"{100 * shares[true, taken]:.0f} %\n{count:,}"
                 axis.text(taken + 0.5, true + 0.5, text, ha="center", va="center", fontsize=7, color=ink)
-            axis.set_xticks(np.arange(len(class_names)) + 0.5, class_names, rotation=20, ha="right")
-            axis.set_yticks(np.arange(len(class_names)) + 0.5, class_names)
+            places = np.arange(len(class_names)) + 0.5
+            axis.set_xticks(places, [verbatim(name) for name in class_names], rotation=20, ha="right")
+            axis.set_yticks(places, [verbatim(name) for name in class_names])
             axis.set_title("fine-tuning" if row.is_fine_tuning else "proposed")
             axis.set_xlabel("taken for")
             axis.tick_params(length=0)

@@ -34,6 +34,8 @@ class Row:
     results: tuple[FrugalSummary, ...]
     folder: Path
     """Of all results."""
+    given: bool
+    """Whether the test images came with the data set: all replicates share them then."""
 
     @property
     def run(self) -> FrugalRun:
@@ -74,14 +76,28 @@ class Row:
         """For pairs with other rows."""
         return {summary.run.seed: value(summary) for summary in self.results}
 
+    @property
+    def redrawn(self) -> float:
+        """Test images over training images, where each replicate divides the same images anew; else 0."""
+        if self.given:
+            return 0.0
+        return float(np.mean([summary.n_test / summary.n_train for summary in self.results]))
+
     def estimate(self, value: Value) -> Estimate | None:
-        """Over the replicates; None if one of them has no such figure."""
+        """Of a measure on test images, over the replicates; None if one of them has no such figure."""
+        return self._estimate(value, self.redrawn)
+
+    def estimate_cost(self, value: Value) -> Estimate | None:
+        """Of what training took, which hardly depends on the images, over the replicates; None likewise."""
+        return self._estimate(value, 0.0)
+
+    def _estimate(self, value: Value, redrawn: float) -> Estimate | None:
         values = [value(summary) for summary in self.results]
-        return None if any(v is None or np.isnan(v) for v in values) else estimate(values)
+        return None if any(v is None or np.isnan(v) for v in values) else estimate(values, redrawn)
 
     def against(self, other: "Row", value: Value) -> Estimate | None:
-        """This row less another, paired by seed: both replicates saw the same images."""
-        return paired_difference(self.by_seed(value), other.by_seed(value))
+        """This row less another, a measure on test images, paired by seed: both replicates saw the same images."""
+        return paired_difference(self.by_seed(value), other.by_seed(value), self.redrawn)
 
     @cached_property
     def predictions(self) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
@@ -116,6 +132,11 @@ def seconds(summary: FrugalSummary) -> float:
     return sum(reading.seconds for reading in cost(summary))
 
 
+def seconds_in_all(summary: FrugalSummary) -> float:
+    """With all that was tried: the learning rates too that did not win."""
+    return summary.costs["search"].seconds if "search" in summary.costs else seconds(summary)
+
+
 def kg_co2(summary: FrugalSummary) -> float:
     """Of `cost`; NaN if a stage has no reading."""
     return sum(float("nan") if reading.kg_co2 is None else reading.kg_co2 for reading in cost(summary))
@@ -143,6 +164,11 @@ class FrugalResults:
         return self.config.frugal
 
     @property
+    def main_splits(self) -> str:
+        """The kind of division that the findings are of: every data set has it; of both its own counts."""
+        return "declared" if "declared" in self.study.splits else "image"
+
+    @property
     def every(self) -> list[FrugalSummary]:
         """Each Run once."""
         return [summary for listed in self.summaries.values() for summary in listed]
@@ -152,7 +178,10 @@ class FrugalResults:
         found: dict[str, list[FrugalSummary]] = {}
         for summary in self.summaries.get(experiment, ()):
             found.setdefault(summary.run.setting, []).append(summary)
-        return [Row(tuple(listed), self.folder) for listed in found.values()]
+        return [
+            Row(tuple(listed), self.folder, self.config.datasets[listed[0].run.dataset].split.method == "given")
+            for listed in found.values()
+        ]
 
     def places(self) -> dict[tuple[str, str, str], list[Row]]:
         """Rows of heads and of fine-tuning by data set, backbone and kind of division; fine-tuning first."""
@@ -160,6 +189,14 @@ class FrugalResults:
         for row in [*self.rows("fine-tuning"), *self.rows("ablation")]:
             found.setdefault(row.place, []).append(row)
         return found
+
+
+def on_one_machine(ours: Row, rival: Row) -> bool:
+    """Whether what two rows took compares: all on one device, with as many threads, and none moved while it was trained."""
+    every = [*ours.results, *rival.results]
+    return len({(summary.device, summary.threads) for summary in every}) == 1 and not any(
+        summary.earlier_places for summary in every
+    )
 
 
 def fine_tuning_of(rows: list[Row]) -> Row | None:

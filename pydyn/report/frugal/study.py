@@ -7,8 +7,9 @@ from pydyn.config.main import Config
 from pydyn.report import published
 from pydyn.report.blocks import Block, Facts, Heading, Paragraph, Section, StudyReport
 from pydyn.report.dynamic.differences import in_words
-from pydyn.report.frugal.accuracy import ALL_PARTS, accuracy_drawing, accuracy_table, parts_table
-from pydyn.report.frugal.costs import change_table, cost_drawing, cost_table, reading_problems, reductions, search_table
+from pydyn.report.frugal.accuracy import accuracy_drawing, accuracy_table, parts_sentences, parts_table
+from pydyn.report.frugal.changes import change_table, mean_sentences, saved
+from pydyn.report.frugal.costs import cost_drawing, cost_table, reading_problems
 from pydyn.report.frugal.names import SPLITS
 from pydyn.report.frugal.pictures import adaptation_drawing, confusion_drawing, reliability_drawing
 from pydyn.report.frugal.read import (
@@ -21,9 +22,10 @@ from pydyn.report.frugal.read import (
     proposed_of,
     read_frugal,
     seconds,
+    seconds_in_all,
 )
+from pydyn.report.frugal.searches import search_table
 from pydyn.report.runs import RunFacts, StudyPage
-from pydyn.report.statistics import Estimate, estimate
 from pydyn.report.tables import capitalised, duration, number, with_interval
 from pydyn.studies.frugal_runs import HeadRun
 from pydyn.studies.run import AnyRun
@@ -33,8 +35,8 @@ EXPLANATION = (
     "Proposed: the backbone's batch normalisation is adapted to the training images without changing a weight; features of all "
     "images are extracted once; a redesigned head (linear, batch normalisation, ReLU, dropout, linear) is trained on them with a "
     "loss that weighs ambiguous images more, by 1 + λ (1 − margin)^κ, the margin being the difference of the two largest "
-    "probabilities. The source gives no formula: this one is ours. The rival trains the whole network on augmented images. Both "
-    "see the same images, stop by validation loss, weigh classes alike and choose their rates on the validation images; the test "
+    "probabilities. The source gives no formula: this one is ours. The rival trains the whole network{images}. Both see the "
+    "same images, stop by validation loss, weigh classes alike and choose their rates on the validation images; the test "
     "images are looked at once."
 )
 
@@ -53,7 +55,7 @@ def report(results: FrugalResults) -> StudyReport:
         list(_findings(results)),
         list(_caveats(results)),
         [
-            Section("frugal-method", "Method", [Paragraph(EXPLANATION)]),
+            Section("frugal-method", "Method", [Paragraph(_explanation(results))]),
             Section("frugal-comparison", "Experiment 1: against fine-tuning", _comparison(results)),
             Section("frugal-ablation", "Experiment 2: what each part is worth", _ablation(results)),
             Section("frugal-search", "Experiment 3: searching hyper-parameters", _search(results)),
@@ -64,6 +66,11 @@ def report(results: FrugalResults) -> StudyReport:
             ),
         ],
     )
+
+
+def _explanation(results: FrugalResults) -> str:
+    rival = results.study.fine_tuning
+    return EXPLANATION.format(images=" on augmented images" if rival and rival.augmentation != "none" else "")
 
 
 def _comparison(results: FrugalResults) -> list[Block]:
@@ -81,7 +88,7 @@ def _comparison(results: FrugalResults) -> list[Block]:
         for place, rows in places.items():
             if place[:2] == (dataset, backbone):
                 blocks += [accuracy_table(place, rows), cost_table(place, rows)]
-        first = (dataset, backbone, results.study.splits[0])
+        first = (dataset, backbone, results.main_splits)
         if ours := proposed_of(places.get(first, [])):
             blocks += [
                 reliability_drawing(first, ours, fine_tuning_of(places[first])),
@@ -117,15 +124,17 @@ def _search(results: FrugalResults) -> list[Block]:
     if results.study.search is None:
         return [Paragraph("Not run: the configuration asks for no search.")]
     table = search_table(results)
-    if table is None:
-        return [Paragraph("Costs of a search are set beside those of fine-tuning, which was not run.")]
+    why = (
+        "of which no Run is there on the same images and machine" if results.study.fine_tuning else "which was not run"
+    )
+    costs = table or Paragraph(f"Costs of a search are set beside those of fine-tuning, {why}.")
     found = [
-        f"{row.run.dataset}: {number(len(row.run.settings))} combinations, test accuracy "
+        f"{row.run.dataset}, {row.run.backbone.label}: {number(len(row.run.settings))} combinations, test accuracy "
         f"{number(accuracy(row.results[0]), 1)} % (validation loss chose)"
         for row in results.rows("search")
         if isinstance(row.run, HeadRun)
     ]
-    return [table, Paragraph(f"What the searches found: {'; '.join(found)}." if found else "No search is there.")]
+    return [costs, Paragraph(f"What the searches found: {'; '.join(found)}." if found else "No search is there.")]
 
 
 def _both(results: FrugalResults) -> bool:
@@ -146,7 +155,7 @@ def _splits(results: FrugalResults) -> list[Block]:
             whole, torn = row.estimate(balanced_accuracy), other.estimate(balanced_accuracy)
             assert whole is not None and torn is not None
             texts.append(
-                f"{dataset}, {row.name}: {with_interval(whole.mean, whole.half_width, 1)} % {SPLITS['declared']}, "
+                f"{dataset}, {backbone}, {row.name}: {with_interval(whole.mean, whole.half_width, 1)} % {SPLITS['declared']}, "
                 f"{with_interval(torn.mean, torn.half_width, 1)} % {SPLITS['image']}, "
                 f"{number(torn.mean - whole.mean, 1, sign=True)} points of balanced accuracy"
             )
@@ -173,12 +182,16 @@ def _facts(results: FrugalResults) -> Facts:
             ),
             ("Backbones", ", ".join(backbone.label for backbone in study.backbones)),
             ("Splits", "; ".join(SPLITS[splits] for splits in study.splits)),
-            ("Replicates", f"{study.replicates}, each with a division of the images of its own"),
+            (
+                "Replicates",
+                f"{study.replicates}, each with a division of its own, but for parts that came with the data",
+            ),
             ("Runs", f"{len(every)} ({counts})"),
             ("Device", "; ".join(sorted({f"{s.device}, {s.precision}, {s.threads} thread(s)" for s in every}))),
             (
                 "Time",
-                f"{duration(sum(seconds(summary) for summary in every))} added up, extraction counted for each head",
+                f"{duration(sum(seconds_in_all(summary) for summary in every))} added up, with the learning rates that did not "
+                "win, extraction counted for each head",
             ),
         ]
     )
@@ -186,7 +199,7 @@ def _facts(results: FrugalResults) -> Facts:
 
 def _findings(results: FrugalResults) -> Iterator[str]:
     for (dataset, backbone, splits), rows in results.places().items():
-        if splits != results.study.splits[0]:
+        if splits != results.main_splits:
             continue
         ours, rival = proposed_of(rows), fine_tuning_of(rows)
         if ours is None:
@@ -197,55 +210,26 @@ def _findings(results: FrugalResults) -> Iterator[str]:
         if rival is None or ours.against(rival, accuracy) is None:
             yield f"{dataset}, {backbone}: the proposed method reaches an accuracy of {value} on test images (n = {reached.n})."
             continue
-        yield _against_fine_tuning(dataset, backbone, value, ours, rival)
-    yield from _what_parts_are_worth(results)
+        told = published.frugal_change(dataset, "accuracy_change_points") if len(results.study.backbones) == 1 else None
+        there = f" (published for such data, mean over four backbones: {number(told[0], 2, sign=True)})" if told else ""
+        yield _against_fine_tuning(f"{dataset}, {backbone}", value, ours, rival, there)
+    yield from mean_sentences(results)
+    yield from parts_sentences(results)
 
 
-def _against_fine_tuning(dataset: str, backbone: str, value: str, ours: Row, rival: Row) -> str:
+def _against_fine_tuning(where: str, value: str, ours: Row, rival: Row, there: str) -> str:
     difference = ours.against(rival, accuracy)
-    time, emissions = reductions(ours, rival, seconds), reductions(ours, rival, kg_co2)
-    assert difference is not None and time is not None
-    told = published.frugal_change(dataset, "accuracy_change_points")
-    there = f" (published for such data: {number(told[0], 2, sign=True)})" if told else ""
+    assert difference is not None
     claim = {
         "holds": "Its accuracy is higher"
         if difference.mean > 0
         else "The claim that accuracy is kept does not hold here",
         "not resolved": "That accuracy is kept is not contradicted, nor shown",
     }.get(difference.verdict, "Nothing is claimed")
-    saved = f"{_saved(time)} time" + (f" and {_saved(emissions)} CO2" if emissions else "")
     return (
-        f"{dataset}, {backbone}: the proposed method reaches {value}, against fine-tuning {in_words(difference)}{there}, "
-        f"with {saved}. {claim}."
+        f"{where}: the proposed method reaches {value}, against fine-tuning {in_words(difference)}{there}, "
+        f"{saved(ours, rival)}. {claim}."
     )
-
-
-def _saved(reduction: Estimate) -> str:
-    """As `88.2 ± 3.1 % less`."""
-    value = with_interval(abs(reduction.mean), reduction.half_width, 1)
-    return f"{value} % {'less' if reduction.mean >= 0 else 'more'}"
-
-
-def _what_parts_are_worth(results: FrugalResults) -> Iterator[str]:
-    """Each part over all places of the first kind of split: paired differences of balanced accuracy."""
-    for position, part in enumerate(
-        ("adaptation of batch normalisation", "the redesigned head", "ambiguity weighting")
-    ):
-        differences: list[float] = []
-        for place, rows in results.places().items():
-            if place[2] != results.study.splits[0]:
-                continue
-            heads = {row.parts: row.by_seed(balanced_accuracy) for row in rows if not row.is_fine_tuning}
-            # Replicates of which a head is missing would be compared with less of themselves.
-            whole = set.intersection(*map(set, heads.values())) if len(heads) == len(ALL_PARTS) else set()
-            for seed in sorted(whole):
-                with_it = [by_seed[seed] for parts, by_seed in heads.items() if parts[position]]
-                without = [by_seed[seed] for parts, by_seed in heads.items() if not parts[position]]
-                differences.append(sum(with_it) / len(with_it) - sum(without) / len(without))
-        if not differences:
-            continue
-        found: Estimate = estimate(differences)
-        yield f"Over all data sets, backbones and replicates, {part} is worth {in_words(found)} of balanced accuracy."
 
 
 def _caveats(results: FrugalResults) -> Iterator[str]:
@@ -259,8 +243,8 @@ def _caveats(results: FrugalResults) -> Iterator[str]:
         yield "A backbone has random weights: its features are not what the method is about."
     smallest = min(summary.n_test for summary in results.every)
     yield (
-        f"Test sets are small (from {smallest:,} images) and replicates few: intervals are wide, and what is not resolved may "
-        "still be there."
+        f"Test sets have {smallest:,} images at the least, and there are {results.study.replicates} replicates: what such "
+        "numbers do not resolve may still be there."
     )
     for problem in reading_problems(results):
         yield f"Energy readings are missing: {problem}."

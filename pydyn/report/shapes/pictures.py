@@ -8,7 +8,7 @@ from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from pydyn.report.figures import COLOUR_MAP, COLOURS, PAGE_WIDTH, Drawing, finish, line_style, style
+from pydyn.report.figures import COLOUR_MAP, COLOURS, PAGE_WIDTH, Drawing, finish, line_style, style, verbatim
 from pydyn.report.shapes.read import Analysed
 
 # Of an A4 page, in inches, with room for a caption.
@@ -66,7 +66,7 @@ def _fitted(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.flo
 
 def _shown_name(one: Analysed, row: int, class_names: tuple[str, ...]) -> str:
     shown = one.summary.shown[row]
-    name = class_names[shown.label]
+    name = verbatim(class_names[shown.label])
     turned = {image.angle for image in one.summary.shown} not in ({None}, {0.0})
     if turned and shown.angle is not None:
         return f"{name} {round(shown.angle) % 360}°"
@@ -197,7 +197,7 @@ def failures_drawing(one: Analysed, class_names: tuple[str, ...]) -> Drawing | N
             for axis, image, failure in zip(axes, one.failed, one.summary.failures, strict=False):
                 axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
                 size = "" if failure.size is None else f"\n{failure.size:.2f}"
-                title = f"{class_names[failure.true]}, as {class_names[failure.predicted]}{size}"
+                title = verbatim(f"{class_names[failure.true]}, as {class_names[failure.predicted]}{size}")
                 axis.set_title(title, fontsize=4.6, loc="center")
         if lower is not None:
             axis = lower.subplots()
