@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +76,20 @@ def test_links_to_folders_are_not_followed(tmp_path, declare, make_folder):
     (folder / "c").symlink_to(folder / "a")
     with pytest.raises(DataError, match="no images in class folder 'c'"):
         check_source("mine", dataset, tmp_path)
+
+
+def test_links_that_lead_nowhere_are_images_that_cannot_be_read(tmp_path, declare, make_folder):
+    folder = make_folder({"a": 4, "b": 4})
+    (folder / "a" / "lost.png").symlink_to(folder / "nowhere.png")
+    (folder / "a" / "loop.png").symlink_to(folder / "a" / "loop.png")
+    dataset = declare(source="folder", path="pictures", split={"method": "stratified", "test": 0.3})
+    check_source("mine", dataset, tmp_path)
+    state = source_state(dataset, tmp_path)
+    with pytest.raises(DataError, match="2 of 10 images cannot be decoded") as caught:
+        prepare("mine", dataset, tmp_path, tmp_path / "mine.h5")
+    assert all(name in str(caught.value) for name in ("a/lost.png", "a/loop.png"))
+    Path(folder / "nowhere.png").write_bytes((folder / "a" / "000.png").read_bytes())
+    assert source_state(dataset, tmp_path) != state
 
 
 def assert_known(dataset, tmp_path, exact=True):
