@@ -19,7 +19,7 @@ from pydyn.data.inputs import BackboneInputs
 from pydyn.data.parts import Parts
 from pydyn.device import resolve_precision
 from pydyn.energy import Meter, Reading, total
-from pydyn.errors import Stopped
+from pydyn.errors import RunError, Stopped
 from pydyn.models.backbones import LoadedBackbone
 from pydyn.models.classifier import Classifier
 from pydyn.models.heads import build
@@ -95,6 +95,7 @@ def fine_tune(
     Raises:
         Stopped: `stop` said so.
         StateError: `begun` is not of this training.
+        RunError: every learning rate diverged.
     """
     setting, history = run.fine_tuning, History(path, FineTuningEpoch)
     state: dict[str, Any] = {"best_loss": float("inf"), "best": {}, "readings": {}, "history": []}
@@ -142,8 +143,12 @@ def fine_tune(
                 raise Stopped(
                     f"{run.id}: asked to stop, saved after epoch {epoch}; the same command goes on from there"
                 )
-    readings = [Reading.from_dict(state["readings"][candidate]) for candidate in range(len(setting.learning_rates))]
     best = state["best"]
+    if not best:
+        raise RunError(
+            f"{run.id}: its validation loss was never a finite number; lower frugal.fine_tuning.learning_rates"
+        )
+    readings = [Reading.from_dict(state["readings"][candidate]) for candidate in range(len(setting.learning_rates))]
     return FineTuned(history.rows, best["weights"], best["candidate"], best["epoch"], readings)
 
 

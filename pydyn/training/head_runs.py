@@ -1,6 +1,7 @@
 """Runs of heads on a feature store, in their folders."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from pydyn.data.parts import Parts
 from pydyn.energy import Meter, Reading, total
-from pydyn.errors import DataError
+from pydyn.errors import DataError, RunError
 from pydyn.features.jobs import read_adapted
 from pydyn.features.store import ADAPTED, FEATURES, FeatureStore
 from pydyn.provenance import heads_digest
@@ -73,7 +74,10 @@ def load_features(features: FeatureSet, job: Job) -> LoadedFeatures:
 
 
 def train_head_run(run: HeadRun, features: LoadedFeatures, job: Job) -> None:
-    """Train a Run's heads, all at once, unless it is complete; keep the one with the best validation loss."""
+    """Train a Run's heads, all at once, unless it is complete; keep the one with the best validation loss.
+
+    Raises RunError if all of them diverge.
+    """
     code, store = heads_digest(), job.store
     fingerprint = fingerprint_of(run, store.digest, features.digest, code)
     with open_folder(run, job.results, fingerprint, job.log) as directory:
@@ -95,6 +99,10 @@ def train_head_run(run: HeadRun, features: LoadedFeatures, job: Job) -> None:
                 progress=partial(_say, job.log, run.id),
             )
         best = winner(found)
+        if not math.isfinite(best.history[best.best_epoch - 1].validation_loss):
+            raise RunError(
+                f"{run.id}: its validation loss was never a finite number; lower frugal.heads.learning_rates"
+            )
         head = best.head().to(device)
 
         def probabilities(rows: NDArray[np.int64]) -> NDArray[np.float64]:

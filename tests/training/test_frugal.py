@@ -192,6 +192,20 @@ def test_fine_tuning_tries_every_rate_and_keeps_the_best_by_validation_loss(own_
     assert len(moved) > 0.95 * len(started)
 
 
+def test_a_fine_tuning_that_diverges_says_what_to_lower(own_results):
+    (run,) = chosen("fine-tuning", 1)
+    diverging = replace(run, fine_tuning=replace(run.fine_tuning, learning_rates=(1e30, 1e35)))
+    with pytest.raises(RunError, match=r"never a finite number; lower frugal\.fine_tuning\.learning_rates"):
+        train([diverging], own_results)
+
+
+def test_heads_that_all_diverge_say_what_to_lower(own_results):
+    (run,) = chosen("heads", 1)
+    diverging = replace(run, settings=tuple(replace(one, learning_rate=1e35) for one in run.settings))
+    with pytest.raises(RunError, match=r"never a finite number; lower frugal\.heads\.learning_rates"):
+        train([diverging], own_results)
+
+
 @pytest.mark.parametrize("epochs_before", [1, 2, 3])
 def test_stopped_and_resumed_it_ends_as_if_never_stopped(own_results, tmp_path, epochs_before):
     (run,) = chosen("fine-tuning", 1)
