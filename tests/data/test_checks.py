@@ -1,10 +1,11 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from pydyn.config.datasets import FolderDataset, Split
+from pydyn.config.datasets import ArchiveDataset, FolderDataset, Split
 from pydyn.data.checks import check_source, known_pool, source_state
 from pydyn.data.prepare import prepare
 from pydyn.data.store import ImageStore
@@ -275,3 +276,14 @@ def test_the_state_of_a_folder_changes_with_its_files_and_with_nothing_else(tmp_
     states.append(source_state(dataset, tmp_path))
     assert states[0] == states[4]
     assert len({states[0], states[2], states[3]}) == 3
+
+
+def test_the_state_of_an_archive_changes_with_what_lies_in_its_place(tmp_path):
+    dataset = ArchiveDataset(source="archive", path="set.tar", split=Split(method="stratified", test=0.2))
+    (tmp_path / "set.tar").write_bytes(b"x")
+    state = source_state(dataset, tmp_path)
+    (tmp_path / "set.tar").touch()
+    assert source_state(dataset, tmp_path) == state
+    (tmp_path / "set.tar").write_bytes(b"another")
+    os.utime(tmp_path / "set.tar", (0, 0))  # as a download keeps it
+    assert source_state(dataset, tmp_path) != state
