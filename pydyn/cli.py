@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 import click
 
 from pydyn.errors import PydynError, RunError
-from pydyn.files import NO_ROOM, write_text
+from pydyn.files import in_a_line, write_text
 
 if TYPE_CHECKING:
     from pydyn.config.main import Config
@@ -35,11 +35,7 @@ def main() -> None:
     except PydynError as error:
         _fail(str(error), error.status)
     except OSError as error:
-        # Of the system and not of a program: a full disk, a folder in place of a file.
-        advice = (
-            "; make room and give the same command again, which goes on from there" if error.errno in NO_ROOM else ""
-        )
-        _fail(f"{error.filename or 'a file'}: {error.strerror or error}{advice}")
+        _fail(in_a_line(error))
 
 
 def _fail(line: str, status: int = 1) -> NoReturn:
@@ -96,14 +92,14 @@ def train(config_files: tuple[Path, ...], ids: tuple[str, ...], done: Path | Non
     On SIGTERM, which schedulers send when time is up, the epoch in progress is finished and saved; the exit status is then 75
     (try again), and the same command goes on from there.
     """
-    from pydyn.config.main import load
+    from pydyn.config.main import load_of_results
     from pydyn.device import open_device
     from pydyn.studies.registry import runs
     from pydyn.training.dispatch import execute_any
     from pydyn.training.folder import fingerprint_in
     from pydyn.training.stopping import asked_to_stop
 
-    config = load(*config_files)
+    config = load_of_results(*config_files)
     if study not in config.studies:
         raise RunError(f"study {study!r} is not chosen, allowed are: {', '.join(config.studies)}")
     listed = {run.id: run for run in runs(config, study)}
@@ -181,10 +177,10 @@ class _Features(NamedTuple):
 
 
 def _features(config_files: tuple[Path, ...], features_id: str) -> _Features:
-    from pydyn.config.main import load
+    from pydyn.config.main import load_of_results
     from pydyn.studies.frugal import feature_sets
 
-    config = load(*config_files)
+    config = load_of_results(*config_files)
     if config.frugal is None or "frugal" not in config.studies:
         raise RunError(f"study 'frugal' is not chosen, allowed are: {', '.join(config.studies)}")
     known = feature_sets(config)
@@ -237,7 +233,7 @@ def predict(
     from pydyn.device import open_device
 
     if output is not None and output.is_dir():
-        raise PydynError(f"--output {output} is a folder; name the CSV file to write")
+        raise PydynError(f"--output {output}: is a folder; name a file in it, as {output / 'predictions.csv'}")
     files = find_images(images)
     loaded = load_model(model)
     found = list(predict_images(loaded, files, open_device(device, threads).torch))
@@ -260,10 +256,10 @@ def predict(
 @click.option("--partial", is_flag=True, help="Leave out Runs that are missing, and say so on top of the page.")
 def report(config_files: tuple[Path, ...], output: Path, partial: bool) -> None:
     """Write the report: measured figures beside published ones."""
-    from pydyn.config.main import load
+    from pydyn.config.main import load_of_results
     from pydyn.report.page import write_report
 
-    config = load(*config_files)
+    config = load_of_results(*config_files)
     write_report(config, Path(config.results), output, progress=_say, partial=partial)
 
 

@@ -43,6 +43,12 @@ def whole_or_absent(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def in_a_line(error: OSError) -> str:
+    """What the system said, and of which file, for a user: a full disk, a folder in place of a file, no permission."""
+    advice = "; make room and give the same command again, which goes on from there" if error.errno in NO_ROOM else ""
+    return f"{error.filename or 'a file'}: {error.strerror or error}{advice}"
+
+
 def append_text(path: Path, text: str) -> None:
     """Add to a text file (UTF-8) and bring it to disk. Raises OSError with the file's name when there is no room for it."""
     try:

@@ -48,12 +48,14 @@ def reproduce(arguments: Sequence[str]) -> int:
 
     SIGTERM is handed on to the jobs on this machine, which save what they have, and to Snakemake, which then ends.
 
-    Raises RunError for a Snakemake that is to work in another folder, whose report this would not see.
+    Raises RunError for a Snakemake that is to work in another folder, whose report this would not see; and for configuration that
+    it would drop without a word.
     """
     if elsewhere := [argument for argument in arguments if argument.split("=")[0] in ("--directory", "-d")]:
         raise RunError(
             f"{elsewhere[0]}: `pydyn reproduce` works in the folder it is started in; use Snakemake itself for another"
         )
+    _refuse_repeated(arguments)
     command = [
         sys.executable,
         "-m",
@@ -71,6 +73,16 @@ def reproduce(arguments: Sequence[str]) -> int:
     if status == 0 and report.exists() and Path(report.read_text(encoding="utf-8")).exists():
         print(f"Report: {report.read_text(encoding='utf-8')}", flush=True)
     return status
+
+
+def _refuse_repeated(arguments: Sequence[str]) -> None:
+    """Of options that take several values Snakemake keeps the last only, where they are given twice."""
+    for names, what in ((("--configfile", "--configfiles"), "FILE"), (("--config", "-C"), "KEY=VALUE")):
+        if sum(argument.split("=")[0] in names for argument in arguments) > 1:
+            raise RunError(
+                f"{names[0]} is given more than once, and Snakemake would take the last only; give all after one: "
+                f"{names[0]} {what} {what}"
+            )
 
 
 def _end(snakemake: int) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pydyn import workflow
+from pydyn.errors import RunError
 
 
 @pytest.fixture
@@ -48,3 +49,16 @@ def test_a_profile_of_the_environment_is_left_alone(folder, monkeypatch):
 def test_memory_is_what_the_system_says():
     total = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
     assert 0 < workflow.megabytes_here() <= int(total.split()[1]) // 1024 + 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--configfile", "a.yaml", "--configfile", "b.yaml"],
+        ["--configfile=a.yaml", "--cores", "1", "--configfiles", "b.yaml"],
+        ["--config", "data_root=a", "--configfile", "a.yaml", "-C", "results=b"],
+    ],
+)
+def test_configuration_that_snakemake_would_drop_is_refused(folder, given):
+    with pytest.raises(RunError, match=r"--config(file)? is given more than once, .* give all after one"):
+        workflow.reproduce(given)

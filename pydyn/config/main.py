@@ -60,6 +60,23 @@ def load(*files: Path | str) -> Config:
     return parse(read(*files))
 
 
+def load_of_results(*files: Path | str) -> Config:
+    """As `load`, for what reads or writes results.
+
+    Raises ConfigError also for a `config.json` that a workflow left in another folder than the one it names.
+    """
+    config = load(*files)
+    for file in map(Path, files):
+        folder = file.resolve().parent
+        if file.name == "config.json" and (folder / "plan.json").is_file() and folder != Path(config.results).resolve():
+            raise ConfigError(
+                f"{file}: results = {config.results!r} is from here not the folder that this file lies in, which was moved or "
+                "copied, or belongs to another working directory; lay a file over it that says which you mean, as "
+                f"`results: {folder}`"
+            )
+    return config
+
+
 def read(*files: Path | str) -> dict[str, Any]:
     """Read YAML or JSON files, each laid over the ones before (mappings merge deeply, lists replace)."""
     merged: dict[str, Any] = {}
@@ -101,7 +118,7 @@ def parse(raw: Mapping[str, Any]) -> Config:
 
 
 def _check_kinds(value: Any, key: str) -> None:
-    """YAML also holds dates, binary data and keys that are no text."""
+    """YAML also holds dates, binary data and keys that are no text; a command line, names of files that are no Unicode."""
     if isinstance(value, Mapping):
         for name, part in value.items():
             if not isinstance(name, str):
@@ -110,6 +127,8 @@ def _check_kinds(value: Any, key: str) -> None:
     elif isinstance(value, list):
         for position, part in enumerate(value):
             _check_kinds(part, f"{key}[{position}]")
+    elif isinstance(value, str) and value != value.encode("utf-8", "replace").decode():
+        raise ConfigError(f"{key} = {value!r}: is no Unicode text; rename what it names")
     elif value is not None and not isinstance(value, bool | int | float | str):
         raise ConfigError(f"{key} = {value}; YAML reads it as a {type(value).__name__}; write text in quotes")
 

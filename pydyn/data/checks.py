@@ -132,18 +132,21 @@ def arrange_folder(where: str, dataset: FolderDataset, data_root: Path) -> Arran
 
 
 def source_state(dataset: AnyDataset, data_root: Path) -> str:
-    """A digest that changes when files of a folder come, go or are written: 16 hex digits, empty for other sources.
+    """A digest that changes when files of a folder come, go or are written, or an archive has another size.
 
-    For a workflow, which sees by itself whether an archive is newer than what was made from it, but not a folder.
+    16 hex digits, empty for other sources. For a workflow, which sees by itself whether an archive is newer than what was made
+    from it, but neither a folder, nor an archive put in another's place that is older than what was made from that.
     """
-    if not isinstance(dataset, FolderDataset):
+    if isinstance(dataset, FolderDataset):
+        root = dataset.resolve(data_root)
+        files = sorted(path for path, is_folder in _walk(str(root), "") if not is_folder)
+        described = [(path, _status(root / path)) for path in files]
+        states = [f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n" for path, status in described]
+    elif isinstance(dataset, ArchiveDataset):
+        states = [str(dataset.resolve(data_root).stat().st_size)]
+    else:
         return ""
-    root = dataset.resolve(data_root)
-    digest = hashlib.sha256()
-    for path in sorted(path for path, is_folder in _walk(str(root), "") if not is_folder):
-        status = (root / path).stat()
-        digest.update(os.fsencode(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n"))
-    return digest.hexdigest()[:16]
+    return hashlib.sha256(os.fsencode("".join(states))).hexdigest()[:16]
 
 
 def torchvision_root(data_root: Path) -> Path:
@@ -152,16 +155,29 @@ def torchvision_root(data_root: Path) -> Path:
 
 
 def _walk(folder: str, prefix: str) -> Iterator[tuple[str, bool]]:
-    """All files and folders below, as relative paths. Links to files count, links to folders do not: they may loop."""
+    """All files and folders below, as relative paths. Links to files count, links to folders do not: they may loop.
+
+    Links that lead nowhere are files that cannot be read: that they are not there must not go unsaid.
+    """
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 yield prefix + entry.name, True
                 yield from _walk(entry.path, f"{prefix}{entry.name}/")
-            elif entry.is_file():
+            elif entry.is_file(follow_symlinks=False) or (entry.is_symlink() and _leads_to_file(Path(entry))):
                 yield prefix + entry.name, False
-            elif entry.is_dir():
+            elif entry.is_symlink() and entry.is_dir():
                 yield prefix + entry.name, True
+
+
+def _leads_to_file(link: Path) -> bool:
+    """Whether a link leads to a file, or nowhere."""
+    return link.is_file() or not link.exists()
+
+
+def _status(path: Path) -> os.stat_result:
+    """Of a file; of a link that leads nowhere, its own."""
+    return path.stat() if path.exists() else path.lstat()
 
 
 def _instead_of_file(path: Path) -> str:

@@ -35,14 +35,19 @@ class Prediction:
 
 
 def find_images(paths: Iterable[Path]) -> list[Path]:
-    """Files as they are, folders searched through for images, sorted. Raises DataError for what is not there or empty."""
+    """Files as they are, folders searched through for images, sorted. Raises DataError for what is not there or empty.
+
+    In folders, links that lead nowhere count: as images that cannot be read.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
             inside = sorted(
                 file
                 for file in path.rglob("*")
-                if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file() and not _hidden(file.relative_to(path))
+                if file.suffix.lower() in IMAGE_SUFFIXES
+                and (file.is_file() or not file.exists())
+                and not _hidden(file.relative_to(path))
             )
             if not inside:
                 raise DataError(f"{path}: holds no images; image files end in {', '.join(sorted(IMAGE_SUFFIXES))}")
@@ -96,19 +101,20 @@ def _prediction(path: Path, chances: NDArray[np.float64], class_names: Sequence[
 
 
 def write_predictions(predictions: Iterable[Prediction], class_names: Sequence[str], ambiguous_below: float) -> str:
-    """As CSV text: image, class, probability, margin, whether ambiguous, a column for each class, and a problem if any."""
+    """As CSV text: image, class, probability, margin, whether ambiguous, a column for each class, and a problem if any.
+
+    Names of files that are no Unicode are spelled with escapes, as in stores.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [f"p({name})" for name in class_names]
     writer.writerow(["image", "class", "probability", "margin", "ambiguous", *names, "problem"])
     for found in predictions:
-        # A file's name may be no UTF-8, which a CSV file is: bytes that are none are written as escapes.
-        image = str(found.image).encode(errors="backslashreplace").decode()
         if found.problem:
-            writer.writerow([image, "", "", "", "", *[""] * len(names), found.problem])
+            writer.writerow([found.image, "", "", "", "", *[""] * len(names), found.problem])
             continue
         ambiguous = "yes" if found.margin < ambiguous_below else "no"
         chances = [f"{chance:.6f}" for chance in found.probabilities]
         first, margin = f"{found.probability:.6f}", f"{found.margin:.6f}"
-        writer.writerow([image, found.class_name, first, margin, ambiguous, *chances, ""])
-    return text.getvalue()
+        writer.writerow([found.image, found.class_name, first, margin, ambiguous, *chances, ""])
+    return text.getvalue().encode("utf-8", "backslashreplace").decode()

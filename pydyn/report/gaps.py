@@ -7,24 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from pydyn.config.main import Config
-from pydyn.data.store import ImageStore
 from pydyn.errors import RunError
-from pydyn.studies.frugal_runs import FineTuningRun, HeadRun
+from pydyn.report.frugal.read import read_frugal_run, read_predictions
+from pydyn.report.results import DataFacts, read_facts, read_run
+from pydyn.report.shapes.read import read_analysis, read_population
+from pydyn.studies.frugal_runs import FineTuningRun, FrugalRun, HeadRun
 from pydyn.studies.registry import runs
 from pydyn.studies.run import AnyRun, Run
 from pydyn.studies.shapes_runs import AnalysisRun, PopulationRun
-from pydyn.training.analysis_summary import read_analysis_summary
-from pydyn.training.frugal_summary import read_frugal_summary
-from pydyn.training.population_summary import read_population_summary
-from pydyn.training.summary import read_summary
 
 MOST_NAMED = 5
-_READERS: Mapping[type[AnyRun], Callable[[Path], Any]] = {
-    Run: read_summary,
-    HeadRun: read_frugal_summary,
-    FineTuningRun: read_frugal_summary,
-    PopulationRun: read_population_summary,
-    AnalysisRun: read_analysis_summary,
+
+
+def _read_frugal(run: FrugalRun, results: Path, data: DataFacts) -> None:
+    read_predictions(read_frugal_run(run, results, data), results)
+
+
+_READERS: Mapping[type[AnyRun], Callable[[Any, Path, DataFacts], object]] = {
+    Run: read_run,
+    HeadRun: _read_frugal,
+    FineTuningRun: _read_frugal,
+    PopulationRun: read_population,
+    AnalysisRun: read_analysis,
 }
 
 
@@ -39,7 +43,7 @@ class Gap:
     outdated: tuple[AnyRun, ...]
     """Complete, but of another configuration or on other data than there are now."""
     unreadable: tuple[AnyRun, ...]
-    """Complete by their files' names, but with a summary that is none."""
+    """Complete by their files' names, but one of these is spoilt, or none of this Run."""
 
     @property
     def runs(self) -> frozenset[AnyRun]:
@@ -79,19 +83,21 @@ class Gap:
 
 
 def find_gap(config: Config, study: str, results: Path) -> Gap:
-    """What of a study is not there, told from its files' names and its summaries. Raises DataError for a store that is none."""
+    """What of a study is not there, told from all files that its page needs. Raises DataError for a store that is none."""
     listed = runs(config, study)
     incomplete, outdated, unreadable = [], [], []
-    digests: dict[str, str] = {}
+    data: dict[str, DataFacts] = {}
     for run in listed:
         if not run.is_complete(results):
             incomplete.append(run)
             continue
-        if run.dataset not in digests:
-            with ImageStore.open(results / "data" / f"{run.dataset}.h5") as store:
-                digests[run.dataset] = store.digest
+        if run.dataset not in data:
+            data[run.dataset] = read_facts(run.dataset, results)
         try:
-            if not _is_of(run, digests[run.dataset], run.directory(results) / "summary.json"):
+            if _is_of(run, data[run.dataset].digest, run.directory(results) / "summary.json"):
+                # Only now: what an earlier pydyn wrote may hold less, or more, and is no damage.
+                _READERS[type(run)](run, results, data[run.dataset])
+            else:
                 outdated.append(run)
         except RunError:
             unreadable.append(run)
@@ -105,8 +111,4 @@ def _is_of(run: AnyRun, digest: str, path: Path) -> bool:
         origin = found["run"], found["data"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunError(f"{path}: not a readable summary ({error}); remove its folder and run again") from None
-    if origin != (json.loads(json.dumps(run.to_dict())), digest):
-        return False
-    # Only now: what an earlier pydyn wrote may hold less, or more, and is no damage.
-    _READERS[type(run)](path)
-    return True
+    return bool(origin == (json.loads(json.dumps(run.to_dict())), digest))

@@ -1,5 +1,6 @@
 """The page: from files of results to one HTML file, with every table and drawing in files beside it."""
 
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from pydyn.report.shapes import study as shapes
 from pydyn.report.tables import Table
 from pydyn.studies.run import AnyRun
 
+# As the template has them: of a page of other origin nothing is taken for ours.
+GENERATOR = '<meta name="generator" content="pydyn">'
+LINK = re.compile(r'<a href="((?:tables|figures)/[\w.-]+\.(?:csv|svg|png))">')
+
 # What each study puts on the page: it reads its results, but for Runs to leave out, and says what came out. A new study is a line
 # here.
 PAGES: dict[str, Callable[[Config, Path, Collection[AnyRun]], StudyPage]] = {
@@ -35,6 +40,8 @@ def write_report(
     config: Config, results: Path, output: Path, progress: Callable[[str], None] = print, partial: bool = False
 ) -> None:
     """Write the page of all studies of a configuration, and before it the files beside it: `tables/*.csv`, `figures/*`.
+
+    What an earlier page at the same place had beside it, and this one has not, is removed.
 
     Args:
         config: what was run.
@@ -62,9 +69,13 @@ def write_report(
         progress(gap.warning)
     progress(f"read {sum(len(page.runs) for page in pages)} Runs from {results}")
     sections = list(_sections(config, pages))
-    tables, drawings = _write_files(sections, output.parent)
+    earlier = _files_of_page(output)
+    written = _write_files(sections, output.parent)
     write_text(output, render([page.report for page in pages], sections, [gap.warning for gap in gaps]))
-    progress(f"wrote {output}, {tables} tables and {drawings} figures beside it")
+    for left_over in earlier.difference(written):
+        left_over.unlink(missing_ok=True)
+    tables = sum(path.suffix == ".csv" for path in written)
+    progress(f"wrote {output}, {tables} tables and {(len(written) - tables) // 2} figures beside it")
 
 
 def _check_output(output: Path, results: Path, partial: bool) -> None:
@@ -100,14 +111,25 @@ def _sections(config: Config, pages: Sequence[StudyPage]) -> Iterator[Section]:
     yield provenance_section(config, data, runs)
 
 
-def _write_files(sections: Sequence[Section], folder: Path) -> tuple[int, int]:
+def _write_files(sections: Sequence[Section], folder: Path) -> list[Path]:
     blocks = [block for section in sections for block in section.blocks]
-    tables = [block for block in blocks if isinstance(block, Table)]
-    drawings = [block for block in blocks if isinstance(block, Drawing)]
-    for table in tables:
-        write_text(folder / "tables" / f"{table.name}.csv", table.data.to_csv(index=False, lineterminator="\n"))
-    for drawing in drawings:
-        write_text(folder / "figures" / f"{drawing.name}.svg", drawing.svg_file)
-        with whole_or_absent(folder / "figures" / f"{drawing.name}.png") as temporary:
+    written = []
+    for table in (block for block in blocks if isinstance(block, Table)):
+        written.append(folder / "tables" / f"{table.name}.csv")
+        write_text(written[-1], table.data.to_csv(index=False, lineterminator="\n"))
+    for drawing in (block for block in blocks if isinstance(block, Drawing)):
+        written.append(folder / "figures" / f"{drawing.name}.svg")
+        write_text(written[-1], drawing.svg_file)
+        written.append(folder / "figures" / f"{drawing.name}.png")
+        with whole_or_absent(written[-1]) as temporary:
             temporary.write_bytes(drawing.png)
-    return len(tables), len(drawings)
+    return written
+
+
+def _files_of_page(page: Path) -> set[Path]:
+    """The tables and figures of an earlier page at this place, which links them all."""
+    if not page.is_file():
+        return set()
+    text = page.read_text(encoding="utf-8", errors="replace")
+    links = LINK.findall(text) if GENERATOR in text else []
+    return {page.parent / link for link in links}

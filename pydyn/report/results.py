@@ -203,7 +203,7 @@ def read_study(config: Config, study: str, results: Path, left_out: Collection[A
         for name, members in experiments(config, study).items()
         if (kept := [run for run in dict.fromkeys(members) if isinstance(run, Run) and run not in left_out])
     }
-    read = {run: _read_run(run, results, data) for run in {run: None for members in listed.values() for run in members}}
+    read = {run: read_run(run, results, data) for run in {run: None for members in listed.values() for run in members}}
     return StudyResults(config, study, data, {name: [read[run] for run in members] for name, members in listed.items()})
 
 
@@ -228,7 +228,8 @@ def read_facts(name: str, results: Path) -> DataFacts:
         )
 
 
-def _read_run(run: Run, results: Path, data: DataFacts) -> Result:
+def read_run(run: Run, results: Path, data: DataFacts) -> Result:
+    """A Run's files. Raises RunError if one is missing, spoilt, of another Run or of other data."""
     directory = run.directory(results)
     what_to_do = "remove that folder and run the workflow again"
     if not (directory / "summary.json").exists():

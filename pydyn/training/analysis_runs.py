@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pydyn.config.datasets import ShapesDataset
@@ -171,7 +172,7 @@ def _choose(run: AnalysisRun, job: ShapesJob) -> Chosen:
         parameters = load_file(directory / "weights.safetensors")["parameters"][position].contiguous()
         digest = hashlib.sha256(parameters.numpy().tobytes()).hexdigest()
         network = TinyNetwork(architecture, parameters.to(job.device.torch))
-    except (OSError, ValueError, KeyError, IndexError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, IndexError) as error:
         raise RunError(f"{directory / 'weights.safetensors'}: not readable ({error}); remove its folder") from None
     return Chosen(network, summary.members[position].seed, learnt is not None, digest)
 

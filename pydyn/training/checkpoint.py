@@ -29,15 +29,25 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Read a checkpoint, arrays as tensors; None if there is none. Raises RunError for one that cannot be read."""
+    """Read a checkpoint, arrays as tensors; None if there is none.
+
+    Raises RunError for one that is damaged, OSError where the disk does not give it: that says nothing of what is on it.
+    """
     if not path.exists():
         return None
     try:
+        content = BytesIO(path.read_bytes())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    try:
         # torch's reader looks at no checksum: with a flipped bit it gives another number.
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(content) as archive:
             if (damaged := archive.testzip()) is not None:
                 raise zipfile.BadZipFile(damaged)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        content.seek(0)
+        state = torch.load(content, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
     except Exception as error:  # both readers raise almost anything on a damaged file
         raise RunError(f"{path}: unreadable checkpoint ({type(error).__name__})") from None
     if not isinstance(state, dict):

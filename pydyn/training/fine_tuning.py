@@ -95,7 +95,7 @@ def fine_tune(
     Raises:
         Stopped: `stop` said so.
         StateError: `begun` is not of this training.
-        RunError: training came to nothing with each of the learning rates.
+        RunError: every learning rate diverged.
     """
     setting, history = run.fine_tuning, History(path, FineTuningEpoch)
     state: dict[str, Any] = {"best_loss": float("inf"), "best": {}, "readings": {}, "history": []}
@@ -143,13 +143,12 @@ def fine_tune(
                 raise Stopped(
                     f"{run.id}: asked to stop, saved after epoch {epoch}; the same command goes on from there"
                 )
-    readings = [Reading.from_dict(state["readings"][candidate]) for candidate in range(len(setting.learning_rates))]
     best = state["best"]
     if not best:
         raise RunError(
-            f"{run.id}: the validation loss was no number in any epoch, with learning rates of {list(setting.learning_rates)}; "
-            "lower `frugal.fine_tuning.learning_rates`"
+            f"{run.id}: its validation loss was never a finite number; lower frugal.fine_tuning.learning_rates"
         )
+    readings = [Reading.from_dict(state["readings"][candidate]) for candidate in range(len(setting.learning_rates))]
     return FineTuned(history.rows, best["weights"], best["candidate"], best["epoch"], readings)
 
 

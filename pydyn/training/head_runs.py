@@ -74,7 +74,10 @@ def load_features(features: FeatureSet, job: Job) -> LoadedFeatures:
 
 
 def train_head_run(run: HeadRun, features: LoadedFeatures, job: Job) -> None:
-    """Train a Run's heads, all at once, unless it is complete; keep the one with the best validation loss."""
+    """Train a Run's heads, all at once, unless it is complete; keep the one with the best validation loss.
+
+    Raises RunError if all of them diverge.
+    """
     code, store = heads_digest(), job.store
     fingerprint = fingerprint_of(run, store.digest, features.digest, code)
     with open_folder(run, job.results, fingerprint, job.log) as directory:
@@ -96,10 +99,9 @@ def train_head_run(run: HeadRun, features: LoadedFeatures, job: Job) -> None:
                 progress=partial(_say, job.log, run.id),
             )
         best = winner(found)
-        if math.isnan(best.best.validation_loss):
+        if not math.isfinite(best.history[best.best_epoch - 1].validation_loss):
             raise RunError(
-                f"{run.id}: the validation loss was no number in any epoch of any setting; lower "
-                "`frugal.heads.learning_rates` and `weight_decays`"
+                f"{run.id}: its validation loss was never a finite number; lower frugal.heads.learning_rates"
             )
         head = best.head().to(device)
 

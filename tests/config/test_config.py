@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydyn.config.main import json_schema, load, overlay, parse, read
+from pydyn.config.main import json_schema, load, load_of_results, overlay, parse, read
 from pydyn.errors import ConfigError
 from pydyn.plan import make_plan
 from pydyn.studies import registry
@@ -292,6 +292,24 @@ def test_what_was_resolved_is_read_back_the_same(raw, tmp_path):
     raw["dynamic"]["learning_rate"] = 0.00005
     (tmp_path / "config.json").write_text(json.dumps(raw))
     assert load(tmp_path / "config.json") == parse(raw)
+
+
+def test_the_configuration_of_a_copied_folder_is_not_taken_for_that_of_the_folder_it_names(raw, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("results", "copied"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps({**raw, "results": "results"}))
+        (tmp_path / name / "plan.json").write_text("{}")
+    assert load_of_results("results/config.json").results == "results"
+    with pytest.raises(ConfigError, match=rf"copied/config\.json: results = 'results'.*`results: {tmp_path}/copied`"):
+        load_of_results("copied/config.json")
+    (tmp_path / "moved.yaml").write_text("results: copied")
+    assert load_of_results("copied/config.json", "moved.yaml").results == "copied"
+
+
+def test_text_that_is_no_unicode_is_refused_by_its_key(raw):
+    line = refusal({**raw, "data_root": "photos-\udcff"})
+    assert line == "data_root = 'photos-\\udcff': is no Unicode text; rename what it names"
 
 
 def test_rows_that_turn_out_the_same_are_one_row(raw):

@@ -1,9 +1,11 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from pydyn.config.datasets import FolderDataset, Split
+from pydyn.config.datasets import ArchiveDataset, FolderDataset, Split
 from pydyn.data.checks import check_source, known_pool, source_state
 from pydyn.data.prepare import prepare
 from pydyn.data.store import ImageStore
@@ -75,6 +77,20 @@ def test_links_to_folders_are_not_followed(tmp_path, declare, make_folder):
     (folder / "c").symlink_to(folder / "a")
     with pytest.raises(DataError, match="no images in class folder 'c'"):
         check_source("mine", dataset, tmp_path)
+
+
+def test_links_that_lead_nowhere_are_images_that_cannot_be_read(tmp_path, declare, make_folder):
+    folder = make_folder({"a": 4, "b": 4})
+    (folder / "a" / "lost.png").symlink_to(folder / "nowhere.png")
+    (folder / "a" / "loop.png").symlink_to(folder / "a" / "loop.png")
+    dataset = declare(source="folder", path="pictures", split={"method": "stratified", "test": 0.3})
+    check_source("mine", dataset, tmp_path)
+    state = source_state(dataset, tmp_path)
+    with pytest.raises(DataError, match="2 of 10 images cannot be decoded") as caught:
+        prepare("mine", dataset, tmp_path, tmp_path / "mine.h5")
+    assert all(name in str(caught.value) for name in ("a/lost.png", "a/loop.png"))
+    Path(folder / "nowhere.png").write_bytes((folder / "a" / "000.png").read_bytes())
+    assert source_state(dataset, tmp_path) != state
 
 
 def assert_known(dataset, tmp_path, exact=True):
@@ -260,3 +276,14 @@ def test_the_state_of_a_folder_changes_with_its_files_and_with_nothing_else(tmp_
     states.append(source_state(dataset, tmp_path))
     assert states[0] == states[4]
     assert len({states[0], states[2], states[3]}) == 3
+
+
+def test_the_state_of_an_archive_changes_with_what_lies_in_its_place(tmp_path):
+    dataset = ArchiveDataset(source="archive", path="set.tar", split=Split(method="stratified", test=0.2))
+    (tmp_path / "set.tar").write_bytes(b"x")
+    state = source_state(dataset, tmp_path)
+    (tmp_path / "set.tar").touch()
+    assert source_state(dataset, tmp_path) == state
+    (tmp_path / "set.tar").write_bytes(b"another")
+    os.utime(tmp_path / "set.tar", (0, 0))  # as a download keeps it
+    assert source_state(dataset, tmp_path) != state

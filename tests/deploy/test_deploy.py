@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from pydyn.cli import cli
 from pydyn.config.datasets import ShapesDataset
 from pydyn.config.main import parse
 from pydyn.data.prepare import prepare
@@ -182,6 +184,22 @@ def test_folders_are_searched_hidden_files_and_texts_left_out(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no images"):
         find_images([tmp_path / "empty"])
+
+
+def test_links_that_lead_nowhere_and_names_that_are_no_unicode_stop_nothing(trained, models, tmp_path):
+    good = sorted(trained["images"].iterdir())[0]
+    folder = tmp_path / "new"
+    folder.mkdir()
+    (folder / "lost.png").symlink_to(folder / "nowhere.png")
+    (folder / "name-\udcff.png").write_bytes(good.read_bytes())
+    output = tmp_path / "predictions.csv"
+    done = CliRunner().invoke(cli, ["predict", "--output", str(output), str(models / "heads"), str(folder)])
+    assert "1 of 2 images cannot be read, such as" in str(done.exception)
+    lost, named = csv.DictReader(output.read_text().splitlines())
+    assert lost["problem"] and lost["image"].endswith("lost.png")
+    assert named["class"] and named["image"].endswith("name-\\udcff.png")
+    done = CliRunner().invoke(cli, ["predict", "--output", str(folder), str(models / "heads"), str(folder)])
+    assert f"--output {folder}: is a folder; name a file" in str(done.exception)
 
 
 def test_spoilt_models_are_refused(models, tmp_path):

@@ -430,10 +430,21 @@ def test_spoilt_files_are_named(tmp_path: Path) -> None:
         predictions.write_text(spoilt)
         with pytest.raises(RunError, match=r"predictions\.csv: not readable as predictions"):
             write_report(config, tmp_path, tmp_path / "report" / "index.html", progress=lambda line: None)
+    predictions.write_text(whole[: whole.rindex("\n", 0, -1) + 1])  # whole lines
+    with pytest.raises(RunError, match=r"predictions\.csv: contradicts summary\.json beside it"):
+        write_report(config, tmp_path, tmp_path / "report" / "index.html", progress=lambda line: None)
     predictions.write_text(whole)
     (proposed.features.directory(tmp_path) / ADAPTED).write_bytes(b"")
     with pytest.raises(DataError, match=r"adapted\.safetensors cannot be read"):
         write_report(config, tmp_path, tmp_path / "report" / "index.html", progress=lambda line: None)
+
+
+def test_a_run_with_damaged_predictions_is_no_part_of_a_partial_page(tmp_path: Path) -> None:
+    config, written = synthesise(tmp_path / "results")
+    damaged = chosen(written, "declared", **PROPOSED)[0].run
+    (damaged.directory(tmp_path / "results") / "predictions.csv").write_text("")
+    page = write_partial(config, tmp_path / "results")
+    assert f"1 of these cannot be read, such as {damaged.id}" in page
 
 
 @pytest.mark.parametrize("seed", range(8))

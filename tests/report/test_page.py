@@ -62,6 +62,32 @@ def test_the_page_needs_no_other_file_and_no_network(everything: Path) -> None:
             assert re.fullmatch(r"(tables|figures)/[\w.-]+", target) and (everything / target).is_file()
 
 
+def test_files_of_an_earlier_page_go_and_no_others(synthesise: Synthesise) -> None:
+    folder = write(synthesise, "grid", "comparison")
+    config, results, _ = synthesise("comparison")
+    earlier = {path for path in folder.rglob("*") if path.is_file()}
+    (folder / "tables" / "mine.csv").write_text("of somebody else")
+    write_report(config, results, folder / "index.html", progress=lambda line: None)
+    links = Links()
+    links.feed((folder / "index.html").read_text())
+    left = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert left == {
+        *(target for target in links.targets if not target.startswith("#")),
+        "index.html",
+        "tables/mine.csv",
+    }
+    assert len(left) < len(earlier)
+
+
+def test_a_page_of_somebody_else_loses_no_files(synthesise: Synthesise, tmp_path: Path) -> None:
+    config, results, _ = synthesise("single comparison")
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "holiday.png").write_bytes(b"")
+    (tmp_path / "index.html").write_text('<a href="figures/holiday.png">')
+    write_report(config, results, tmp_path / "index.html", progress=lambda line: None)
+    assert (tmp_path / "figures" / "holiday.png").exists()
+
+
 def test_identifiers_are_unique(everything: Path) -> None:
     links = Links()
     links.feed((everything / "index.html").read_text())

@@ -146,6 +146,18 @@ def test_runs_whose_summaries_cannot_be_read_are_left_out_and_named(synthesise: 
     assert "came from" not in warning
 
 
+@pytest.mark.parametrize("name", ["history.csv", "times_trained.npy"])
+def test_a_run_with_a_damaged_file_is_left_out_and_named(synthesise: Synthesise, name: str) -> None:
+    config, results, written = synthesise("comparison")
+    damaged = next(iter(written))
+    path = damaged.directory(results) / name
+    path.write_bytes(path.read_bytes()[:-30])
+    (warning,) = warnings(write_partial(config, results))
+    assert f"1 of {len(written)} Runs are missing ({damaged.id})" in warning
+    assert f"1 of these cannot be read, such as {damaged.id}" in warning
+    assert len(table(results, "runs")) == len(written) - 1
+
+
 def test_a_study_of_which_nothing_is_there_has_no_part_of_the_page(tmp_path: Path) -> None:
     results = tmp_path / "results"
     raw = overlay(overlay(BASE, PARTS["single comparison"]), {**ARCHITECTURES, "studies": ["dynamic", "architectures"]})

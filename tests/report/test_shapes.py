@@ -384,3 +384,17 @@ def test_one_population_of_the_causes_makes_no_table_of_factors(copied: tuple[Co
     page = write_partial(config, results, [run for run in runs(config, "shapes") if run != kept])
     assert "No Run is there of the trainings." in page
     assert "shapes-factors" not in page
+
+
+@pytest.mark.parametrize("name", ["maps.safetensors", "images.safetensors"])
+def test_an_analysis_with_a_damaged_file_is_named_and_left_out(
+    trained: tuple[Config, Path], tmp_path: Path, name: str
+) -> None:
+    config, results = trained[0], tmp_path / "results"
+    shutil.copytree(trained[1], results)
+    (run,) = experiments(config, "shapes")["analyses"]
+    path = run.directory(results) / name
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(RunError, match=f"Run {run.id} cannot be read"):
+        read_shapes(config, results)
+    assert f"1 of these cannot be read, such as {run.id}" in write_partial(config, results)

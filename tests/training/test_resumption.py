@@ -1,7 +1,10 @@
 """Going on from a checkpoint that was saved elsewhere, and keeping aside what nobody can go on from."""
 
+import errno
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -178,6 +181,22 @@ def test_a_device_that_fails_leaves_the_checkpoint_where_it_is(sit, monkeypatch,
     with pytest.raises(error):
         sit("CPU A")
     assert (sit.directory / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, os.strerror(errno.EIO)), MemoryError()])
+def test_a_disk_that_fails_leaves_the_checkpoint_where_it_is(sit, monkeypatch, trained, error):
+    def fail(path):
+        raise error
+
+    sit("CPU A", 2)
+    with monkeypatch.context() as patched, pytest.raises(type(error)) as raised:
+        patched.setattr(Path, "read_bytes", fail)
+        sit("CPU A")
+    if isinstance(error, OSError):
+        assert raised.value.filename == str(sit.directory / "checkpoint.pt")
+    sit("CPU A")
+    assert trained == [1, 2, 3, 4, 5]
+    assert not sit.superseded.exists()
 
 
 @pytest.mark.parametrize("bit", range(8))

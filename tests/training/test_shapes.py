@@ -1,6 +1,7 @@
 """Populations and analyses from an image store to summaries, for real."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -274,6 +275,14 @@ def test_images_are_chosen_by_size_and_their_sizes_known(finished):
 
 def test_an_analysis_before_its_population_is_refused(execute):
     with pytest.raises(RunError, match=r"summary\.json: missing; the Run is not complete"):
+        execute(ANALYSIS)
+
+
+def test_an_analysis_names_damaged_weights(finished, execute, tmp_path):
+    shutil.copytree(POPULATION.directory(finished), POPULATION.directory(tmp_path))
+    weights = POPULATION.directory(tmp_path) / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-20])
+    with pytest.raises(RunError, match=r"weights\.safetensors: not readable"):
         execute(ANALYSIS)
 
 

@@ -1,6 +1,7 @@
 """The study `frugal` through Snakemake: the preset, and a user's own folder of images."""
 
 import csv
+import re
 import subprocess
 import sys
 
@@ -50,6 +51,16 @@ def test_a_lost_shard_is_extracted_again_when_heads_need_it_and_no_other(copied)
     assert (folder / "shard-1-of-2.h5").exists()
     assert (folder / "shard-0-of-2.h5").stat().st_mtime_ns == other
     assert read_frugal_summary(heads.directory(copied.results) / "summary.json").epochs == 2
+
+
+@in_finished
+def test_in_another_country_emissions_of_every_stage_are_read_again(copied):
+    copied.change(frugal={"country": "DEU"})
+    planned = copied.run("-n", "--quiet", "rules")
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    rules = set(re.findall(r"^(\w+) +\d+$", planned.stdout + planned.stderr, flags=re.MULTILINE))
+    assert {"adapt_backbone", "extract_features", "train_heads", "fine_tune"} <= rules
+    assert not {"prepare", "train_dynamic"} & rules
 
 
 def write_images(folder, classes=("ápple pie", "banana", "cherry"), count=30):

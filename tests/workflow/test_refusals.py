@@ -35,6 +35,14 @@ def test_refused_before_any_job(workflow, mistake):
     assert not workflow.results.exists()
 
 
+def test_a_folder_of_results_that_cannot_be_written_is_named_in_a_line(workflow):
+    done = workflow.run("--config", "results=/proc/pydyn")  # where nobody makes folders
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "/proc/pydyn: No such file or directory" in output
+    assert "locks.py" not in output
+
+
 def test_an_unreadable_data_set_ends_the_job_with_the_files_name(workflow):
     folder = workflow.folder / "images"
     for path in [folder / part / f"{number}.png" for part in "ab" for number in range(10)]:

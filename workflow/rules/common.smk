@@ -7,7 +7,7 @@ from snakemake.utils import validate
 
 from pydyn.data.checks import source_state
 from pydyn.errors import PydynError
-from pydyn.files import write_text
+from pydyn.files import in_a_line, write_text
 from pydyn.left_jobs import cancel_left_jobs
 from pydyn.locks import hold_folder, hold_results, refused
 from pydyn.plan import forget_false_marks, make_plan
@@ -26,6 +26,8 @@ try:
     PLAN = make_plan(config)
 except PydynError as error:
     raise WorkflowError(str(error)) from None
+except OSError as error:
+    raise WorkflowError(in_a_line(error)) from None
 # The same rules for editors and other tools; what PLAN accepts, it accepts.
 validate(config, "../schemas/config.schema.json", set_default=False)
 
@@ -34,12 +36,15 @@ REPORT = f"{RESULTS}/report/index.html"
 # Only the Snakemake that is to run something touches anything, and not those that it starts in jobs.
 HOLDER = None
 if workflow.is_main_process and not workflow.output_settings.dryrun:
-    hold_folder()
-    tell_report(Path(REPORT))
-    HOLDER = hold_results(PLAN.results)
-    if HOLDER is None:
-        for mark in forget_false_marks(PLAN):
-            print(f"{mark}: Runs that it calls complete are gone", file=sys.stderr)
+    try:
+        hold_folder()
+        tell_report(Path(REPORT))
+        HOLDER = hold_results(PLAN.results)
+        if HOLDER is None:
+            for mark in forget_false_marks(PLAN):
+                print(f"{mark}: Runs that it calls complete are gone", file=sys.stderr)
+    except OSError as error:
+        raise WorkflowError(in_a_line(error)) from None
 USES_GPU = PLAN.config.device == "cuda" or (PLAN.config.device == "auto" and has_gpu())
 
 # The configuration as this workflow resolved it, which every verb reads. It is no job's input; jobs carry what they depend on as
@@ -91,8 +96,10 @@ onstart:
         cancel_left_jobs(Path.cwd())
         write_text(CONFIG, RESOLVED)
         write_text(f"{RESULTS}/plan.json", RUNS_OF_JOBS)
-    except (PydynError, OSError) as error:
+    except PydynError as error:
         raise WorkflowError(str(error)) from None
+    except OSError as error:
+        raise WorkflowError(in_a_line(error)) from None
 
 
 onsuccess:

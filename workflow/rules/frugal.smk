@@ -20,6 +20,7 @@ rule adapt_backbone:
         features=lambda wildcards: json.dumps(
             PLAN.features[wildcards.features].to_dict()
         ),
+        country=lambda wildcards: PLAN.config.frugal.country,  # of the emissions that are read
         code=code_digest("pydyn.features.jobs"),
     message:
         "Adapting {wildcards.features}"
@@ -54,6 +55,7 @@ rule extract_features:
         features=lambda wildcards: json.dumps(
             PLAN.features[wildcards.features].to_dict()
         ),
+        country=lambda wildcards: PLAN.config.frugal.country,  # of the emissions that are read
         code=code_digest("pydyn.features.jobs"),
     message:
         "Extracting {wildcards.features}, shard {wildcards.shard} of {wildcards.n_shards} from 0"

@@ -102,7 +102,7 @@ class Row:
     @cached_property
     def predictions(self) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
         """Of each replicate: class probabilities (n, C) and labels (n,) of its test images."""
-        return [_read_predictions(summary.run.directory(self.folder) / "predictions.csv") for summary in self.results]
+        return [read_predictions(summary, self.folder) for summary in self.results]
 
 
 def name_of(adapted: bool, redesigned: bool, weighted: bool) -> str:
@@ -222,13 +222,14 @@ def read_frugal(config: Config, results: Path, left_out: Collection[AnyRun] = ()
     named = {run.dataset for runs in listed.values() for run in runs}
     data = {name: read_facts(name, results) for name in datasets(config) if name in named}
     summaries = {
-        experiment: tuple(_read_run(run, results, data[run.dataset]) for run in runs)
+        experiment: tuple(read_frugal_run(run, results, data[run.dataset]) for run in runs)
         for experiment, runs in listed.items()
     }
     return FrugalResults(config, results, data, summaries)
 
 
-def _read_run(run: FrugalRun, results: Path, data: DataFacts) -> FrugalSummary:
+def read_frugal_run(run: FrugalRun, results: Path, data: DataFacts) -> FrugalSummary:
+    """A Run's summary. Raises RunError if it is missing, spoilt, of another Run or of other data."""
     path = run.directory(results) / "summary.json"
     what_to_do = "remove that folder and run the workflow again"
     if not path.exists():
@@ -241,15 +242,22 @@ def _read_run(run: FrugalRun, results: Path, data: DataFacts) -> FrugalSummary:
     return summary
 
 
-def _read_predictions(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def read_predictions(summary: FrugalSummary, results: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Class probabilities (n, C) and labels (n,) of a Run's test images. Raises RunError if the file is spoilt or another's."""
+    path = summary.run.directory(results) / "predictions.csv"
     try:
         with path.open(encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(file)
         names = [column[2:-1] for column in header[4:]]
         probabilities = np.array([[float(chance) for chance in row[4:]] for row in rows])
-        labels = np.array([names.index(row[2]) for row in rows], dtype=np.int64)
+        labels, predicted = (np.array([names.index(row[column]) for row in rows], dtype=np.int64) for column in (2, 3))
+        confusion = np.zeros((len(names), len(names)), dtype=np.int64)
+        np.add.at(confusion, (labels, predicted), 1)
     except (OSError, ValueError, IndexError, csv.Error) as error:
         raise RunError(f"{path}: not readable as predictions ({error}); remove its folder and run again") from None
+    # A file that lost its last lines reads as well as a whole one.
+    if confusion.tolist() != summary.test.confusion:
+        raise RunError(f"{path}: contradicts summary.json beside it; remove their folder and run again")
     return probabilities, labels
 
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from pydyn.config.main import Config
@@ -190,30 +191,32 @@ def read_shapes(config: Config, results: Path, left_out: Collection[AnyRun] = ()
     combinations = []
     for run in listed["trainings"]:
         assert isinstance(run, PopulationRun)
-        summary = _read_population(run, results, data[run.dataset])
+        summary = read_population(run, results, data[run.dataset])
         told = published.shapes_set(data[run.dataset].declaration)
         values = published.shapes_trainings(told, run.filters, run.epochs) if told else []
         combinations.append(Combination(summary, tuple(values)))
     causes = [
-        _read_population(run, results, data[run.dataset])
+        read_population(run, results, data[run.dataset])
         for run in dict.fromkeys(listed.get("causes", []))
         if isinstance(run, PopulationRun)
     ]
     analyses = [
-        _read_analysis(run, results, data[run.dataset])
+        read_analysis(run, results, data[run.dataset])
         for run in dict.fromkeys(listed.get("analyses", []))
         if isinstance(run, AnalysisRun)
     ]
     return ShapesResults(config, results, data, combinations, causes, analyses)
 
 
-def _read_population(run: PopulationRun, results: Path, data: DataFacts) -> PopulationSummary:
+def read_population(run: PopulationRun, results: Path, data: DataFacts) -> PopulationSummary:
+    """A population's summary. Raises RunError if it is missing, spoilt, of another Run or of other data."""
     summary = read_population_summary(_summary_of(run, results))
     _check(run, summary, results, data)
     return summary
 
 
-def _read_analysis(run: AnalysisRun, results: Path, data: DataFacts) -> Analysed:
+def read_analysis(run: AnalysisRun, results: Path, data: DataFacts) -> Analysed:
+    """An analysis's summary and images. Raises RunError as `read_population` does."""
     summary = read_analysis_summary(_summary_of(run, results))
     _check(run, summary, results, data)
     directory = run.directory(results)
@@ -221,11 +224,12 @@ def _read_analysis(run: AnalysisRun, results: Path, data: DataFacts) -> Analysed
         maps = load_file(directory / "maps.safetensors")
         images = load_file(directory / "images.safetensors")
         layers = tuple(maps[f"layer{number}"] for number in range(1, len(maps) + 1))
-        dataset = published.shapes_set(data.declaration)
-        told = published.shapes_pruning(dataset, run.population.filters) if dataset else []
-        return Analysed(summary, layers, images["shown"], images["failed"], tuple(told))
-    except (OSError, ValueError, KeyError) as error:
+        shown, failed = images["shown"], images["failed"]
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise RunError(f"Run {run.id} cannot be read: {error}; remove {directory} and run the workflow again") from None
+    dataset = published.shapes_set(data.declaration)
+    told = published.shapes_pruning(dataset, run.population.filters) if dataset else []
+    return Analysed(summary, layers, shown, failed, tuple(told))
 
 
 def _summary_of(run: AnyRun, results: Path) -> Path:
