@@ -24,7 +24,7 @@ using Loss = LossOutputs(const at::Tensor&, const at::Tensor&, const std::option
 // Whether the gradient needs no scaling, where asking costs no wait for a device: then half of the traffic is saved.
 bool cancel_out(const at::Tensor& upstream, const at::Tensor& divisor) {
   if (!upstream.device().is_cpu() || at::isTensorSubclassLike(upstream) || at::isTensorSubclassLike(divisor) ||
-      upstream.scalar_type() != divisor.scalar_type() || !upstream.is_contiguous())
+      upstream.scalar_type() != divisor.scalar_type() || !upstream.is_contiguous() || upstream.is_neg())
     return false;
   const auto equal = [&](const auto* values, const auto* others) {
     return std::equal(values, values + upstream.numel(), others);

@@ -39,7 +39,7 @@ Pooling prepare_relu_max_pool_backward(const at::Tensor& gradient, const at::Ten
   TORCH_CHECK_TYPE(winner.scalar_type() == at::kByte, "relu_max_pool: winner must be uint8, got ",
                    winner.scalar_type());
   TORCH_CHECK_VALUE(gradient.dim() == 4 && gradient.sizes() == winner.sizes() && height / 2 == gradient.size(2) &&
-                        width / 2 == gradient.size(3),
+                        width / 2 == gradient.size(3) && height >= 2 && width >= 2,
                     "relu_max_pool: gradient of shape ", gradient.sizes(), " and winner of shape ", winner.sizes(),
                     " are not of images of ", height, " x ", width, " pixels");
   const std::array<int64_t, 4> sizes = {gradient.size(0), gradient.size(1), height, width};

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../in_place.h"
 #include "clones.h"
 #include "vector.h"
 
@@ -98,6 +99,8 @@ void with_copy(const AdamWStep& step, const at::Tensor& weights, const at::Tenso
 void adamw_cpu(const at::Tensor& weights, const at::Tensor& gradient, const at::Tensor& mean, const at::Tensor& square,
                const at::Tensor& rates, const at::Tensor& decays, int64_t step, const std::optional<at::Tensor>& copy) {
   const AdamWStep prepared = prepare_adamw(weights, gradient, mean, square, rates, decays, step, copy);
+  for (const at::Tensor& changed : {weights, mean, square}) note_change(changed);
+  if (copy.has_value()) note_change(*copy);
   switch (gradient.scalar_type()) {
     case at::kBFloat16:
       return with_copy<at::BFloat16>(prepared, weights, mean, square, copy);

@@ -326,7 +326,8 @@ std::vector<int64_t> resolve_labels(const LossCall& call) {
   const int64_t* const target = call.target.const_data_ptr<int64_t>();
   const int64_t* const index = call.index.defined() ? call.index.const_data_ptr<int64_t>() : nullptr;
   std::vector<int64_t> labels(static_cast<size_t>(call.n_models * call.n_rows));
-  const int64_t n_given = call.labels_shared ? call.n_rows : call.n_models * call.n_rows;
+  // Shared labels of no model at all have no room here.
+  const int64_t n_given = call.labels_shared && call.n_models > 0 ? call.n_rows : call.n_models * call.n_rows;
   for (int64_t at = 0; at < n_given; ++at) {
     if (index) {
       TORCH_CHECK_INDEX(index[at] >= 0 && index[at] < call.n_labels, "ambiguity_cross_entropy: index[", at,

@@ -6,6 +6,7 @@
 #include <memory>
 #include <tuple>
 
+#include "../in_place.h"
 #include "clones.h"
 #include "flush.h"
 #include "population.h"
@@ -119,6 +120,8 @@ std::tuple<at::Tensor, at::Tensor> population_epoch_cpu(const at::Tensor& images
   check_range(op, "labels", labels, n_classes);
   check_range(op, "order", order, images.size(0));
   check_range(op, "optimisers", optimisers, kOptimisers);
+  note_change(parameters);
+  note_change(moments);
   const Geometry geometry(network);
   const int64_t members = parameters.size(0), n_ordered = order.size(1), size = network.n_parameters();
   at::Tensor loss = at::empty({members}, parameters.options().dtype(at::kDouble));

@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 
 from pydyn.ops import reference
 from pydyn.ops.extension import EXTENSION
+from pydyn.ops.reference.checks import check_first_derivative
 from pydyn.ops.streams import backward_beside
 
 LAYOUT = torch.channels_last
@@ -43,7 +44,8 @@ def conv_relu(
     once for the ReLU and once to sum it up for the bias. The gradients of weight and bias are made beside the rest, in a graph at
     least (see `pydyn.ops.streams`): nothing but the optimiser waits for them. In half precision a
     convolution over few channels becomes one of 1x1 pixels over patches (see `csrc/conv_relu.h`), which keeps matrix units
-    busy. Within autocast the convolution is of its precision, as torch's own; sums stay in float32.
+    busy. Within autocast the convolution is of its precision, as torch's own; sums stay in float32. There is no second
+    derivative: `create_graph=True` is refused.
 
     Parameters
     ----------
@@ -185,7 +187,6 @@ class _ParameterGradients(torch.autograd.Function):
         return units, sums.expand(reference.partial_rows(summed), len(weight))
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, of_units: Tensor, partial_sums: Tensor) -> tuple[Tensor | None, ...]:
         images, used = ctx.saved_tensors
         if images.is_cuda:  # whose memory is of another stream, which must not use it again before this one is done
@@ -217,8 +218,9 @@ class _ConvReLU(torch.autograd.Function):
         return result
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        # Not `once_differentiable`, which takes the gradient for a constant where `gradient` is one.
+        check_first_derivative("conv_relu")
         images, weight, kept = ctx.saved_tensors
         if ctx.max_pool:
             of_units, sums = _kernels().bias_relu_max_pool_backward(gradient, kept, ctx.height, ctx.width)

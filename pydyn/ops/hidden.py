@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pydyn.ops import reference
 from pydyn.ops.extension import EXTENSION, warn_reference
+from pydyn.ops.reference.checks import check_first_derivative
 
 
 def batch_norm_relu_dropout(
@@ -16,7 +17,8 @@ def batch_norm_relu_dropout(
 
     The batch is the last dimension. As `torch.nn.BatchNorm1d` in training (eps 1e-5), `ReLU` and `Dropout`, but that the draws
     of dropout are handed in, and shared by all models: a model is treated the same in any population. Differentiable once in
-    units, weight and bias; torch.compile takes it in without a graph break.
+    units, weight and bias (`create_graph=True` is refused, and `pydyn.ops.reference.batch_norm_relu_dropout` takes it);
+    torch.compile takes it in without a graph break.
 
     One pass on a CPU, on all threads that torch may use; other devices, and installations without the extension, run plain torch
     operations.
@@ -122,6 +124,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 
 def _backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    check_first_derivative("batch_norm_relu_dropout")
     return *batch_norm_relu_dropout_backward(gradient, *ctx.saved_tensors), None, None
 
 

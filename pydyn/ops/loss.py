@@ -119,7 +119,7 @@ def ambiguity_cross_entropy(
     Raises
     ------
     ValueError
-        If a shape, a range or a device is wrong; the message names the argument.
+        If a shape, a range or a device is wrong, or anything but the logits requires a gradient; the message names the argument.
     TypeError
         If a dtype is wrong.
     IndexError
@@ -130,6 +130,9 @@ def ambiguity_cross_entropy(
         raise ValueError(
             f"ambiguity_cross_entropy: reduction = {reduction!r} is none of mean, weighted_mean, sum, none"
         )
+    for name, constant in (("class_weight", class_weight), ("strength", strength), ("power", power)):
+        if isinstance(constant, Tensor) and constant.requires_grad and torch.is_grad_enabled():
+            raise ValueError(f"ambiguity_cross_entropy: {name} gets no gradient; give {name}.detach()")
     if not EXTENSION.loaded:
         warn_reference()
         computed = reference.ambiguity_cross_entropy(

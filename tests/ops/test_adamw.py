@@ -93,6 +93,18 @@ def test_a_gradient_of_zero_moves_nothing_and_NaN_stays_in_its_model(step):
     assert result.isnan().nonzero().tolist() == [[1, 7]]
 
 
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("name", ["weights", "mean", "square", "copy"])
+def test_what_was_computed_from_the_numbers_before_has_no_gradient_any_more(step, name):
+    weights, gradients, rates, decays = population((2, 3))
+    changed = {"weights": weights, "mean": weights * 0, "square": weights * 0, "copy": weights.bfloat16()}
+    leaf = torch.ones(2, 3, requires_grad=True)
+    product = (leaf * changed[name]).sum()
+    step(**changed, gradient=gradients[0], rates=rates, decays=decays, step=1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.backward()
+
+
 @needs_extension
 def test_passes_torchs_own_checks():
     weights, gradients, rates, decays = population((3, 40))

@@ -239,6 +239,12 @@ def test_a_population_is_its_members(n_classes, reduction, form):
         assert all(torch.equal(got[model], wanted) for got, wanted in zip(whole, alone, strict=True))
 
 
+@pytest.mark.parametrize("labels", [{"target": torch.zeros(4).long()}, {"target": torch.zeros(0, 4).long()}])
+def test_a_population_of_none_has_no_loss(labels):
+    loss, losses, *_, gradient = run(ours, torch.zeros(0, 4, 3), **labels)
+    assert loss.shape == (0,) and losses.shape == (0, 4) and gradient.shape == (0, 4, 3)
+
+
 def test_thread_count_changes_nothing():
     logits, target = make_logits(5000, 20), make_labels(5000, n_classes=20)
     before = torch.get_num_threads()
@@ -275,6 +281,25 @@ def test_a_gradient_that_flows_on_is_not_shared():
     logits = make_logits(20, 5) @ weight
     (3 * reference.ambiguity_cross_entropy(logits, target)[0] + logits.square().sum()).backward()
     torch.testing.assert_close(got, weight.grad)
+
+
+def test_a_gradient_that_is_a_view_of_its_negative_is_taken_as_it_is():
+    inputs = make_logits(20, 5).requires_grad_()
+    loss = ambiguity_cross_entropy(inputs, make_labels(20, n_classes=5))
+    minus_one = torch._neg_view(torch.tensor(1.0))
+    (ours,) = torch.autograd.grad(loss, inputs, minus_one, retain_graph=True)
+    (expected,) = torch.autograd.grad(loss, inputs, torch.tensor(-1.0))
+    assert torch.equal(ours, expected)
+
+
+@pytest.mark.parametrize("name", ["class_weight", "strength", "power"])
+def test_what_gets_no_gradient_must_not_ask_for_one(name):
+    logits, target = make_logits(2, 20, 5), make_labels(20, n_classes=5)
+    constant = torch.ones(5 if name == "class_weight" else 2, requires_grad=True)
+    with pytest.raises(ValueError, match=rf"{name} gets no gradient; give {name}\.detach\(\)"):
+        ambiguity_cross_entropy(logits.requires_grad_(), target, **{name: constant})
+    with torch.no_grad():
+        ambiguity_cross_entropy(logits, target, **{name: constant})
 
 
 @needs_extension

@@ -117,6 +117,15 @@ def test_autocast_decides_the_precision() -> None:
     assert weight.grad is not None and weight.grad.dtype == torch.float32
 
 
+@pytest.mark.parametrize("max_pool", [False, True])
+def test_second_derivatives_are_refused(max_pool: bool) -> None:
+    # A penalty on this gradient has one itself, by the weight: it would be lost, since that of a sum is a constant.
+    images, weight, bias = torch.randn(2, 3, 6, 6), torch.randn(4, 3, 3, 3, requires_grad=True), torch.zeros(4)
+    total = conv_relu(images.requires_grad_(), weight, bias, max_pool=max_pool).sum()
+    with pytest.raises(RuntimeError, match=r"second derivatives \(create_graph=True\) are not supported"):
+        torch.autograd.grad(total, images, create_graph=True)
+
+
 def test_gradients_of_what_needs_none_are_left_out() -> None:
     images, weight, bias = torch.randn(2, 3, 6, 6), torch.randn(4, 3, 3, 3), torch.zeros(4, requires_grad=True)
     conv_relu(images, weight, bias).sum().backward()

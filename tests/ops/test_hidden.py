@@ -104,6 +104,14 @@ def test_passes_torchs_own_checks():
 
 
 @needs_extension
+def test_second_derivatives_are_refused():
+    units, *others = layer((2, 3, 18))
+    activations, _, _ = batch_norm_relu_dropout(units.requires_grad_(), *others)
+    with pytest.raises(RuntimeError, match=r"second derivatives \(create_graph=True\) are not supported"):
+        torch.autograd.grad(activations.sum(), units, create_graph=True)
+
+
+@needs_extension
 def test_the_backward_operation_equals_its_reference():
     units, weight, bias, uniforms, rates = layer((3, 4, 37), torch.float32)
     activations, mean, variance = batch_norm_relu_dropout(units, weight, bias, uniforms, rates)

@@ -258,6 +258,25 @@ def test_steps_go_on_where_an_epoch_ended():
     assert torch.equal(moments, whole.moments)
 
 
+@pytest.mark.parametrize("op", [None, reference.population_epoch])
+@pytest.mark.parametrize("name", ["parameters", "moments"])
+def test_what_was_computed_from_the_numbers_before_has_no_gradient_any_more(op, name):
+    if op is None and not EXTENSION.loaded:
+        pytest.skip(EXTENSION.problem)
+    architecture = TinyCNN((3, 4), (9, 10))
+    changed = {"parameters": drawn(architecture, 1), "moments": torch.zeros(1, 2, architecture.n_parameters)}
+    product = (torch.ones((), requires_grad=True) * changed[name]).sum()
+    images = random_images(architecture, 8)
+    options = torch.tensor([1e-3]), torch.tensor([ADAM])
+    if op is None:
+        population_epoch(architecture, images, orders(1, 8), *changed.values(), *options, step=0, batch_size=8)
+    else:
+        settings = (3, 4), architecture.n_classes, architecture.output_relu, 0.0, 1.0, False, 0, 8
+        op(images.pixels, images.labels, orders(1, 8), *changed.values(), *options, *settings)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.backward()
+
+
 @needs_extension
 def test_a_network_without_living_units_stays_as_it_is():
     architecture = TinyCNN((2, 2), (8, 8), output_relu=True)

@@ -132,3 +132,7 @@ def test_backward_refuses_what_does_not_fit() -> None:
         torch.ops.pydyn.relu_max_pool_backward(gradient, winner, 6, 4)
     with pytest.raises(TypeError, match="winner must be uint8"):
         torch.ops.pydyn.relu_max_pool_backward(gradient, gradient, 4, 4)
+    for height, width in ((1, 4), (4, 1)):
+        nothing = torch.zeros(1, 1, height // 2, width // 2)
+        with pytest.raises(ValueError, match=f"are not of images of {height} x {width} pixels"):
+            torch.ops.pydyn.relu_max_pool_backward(nothing, nothing.byte(), height, width)

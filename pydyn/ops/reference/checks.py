@@ -18,6 +18,14 @@ def check_pool(op: str, name: str, pool: Tensor, index: Tensor) -> None:
     check_device(op, name, pool, "index", index)
 
 
+def check_first_derivative(op: str) -> None:
+    """Refuse, within a backward pass, to make a gradient that has one itself: it would be taken for a constant."""
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            f"{op}: second derivatives (create_graph=True) are not supported; use plain torch operations"
+        )
+
+
 def check_device(op: str, name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
     """Refuse tensors on two devices."""
     if tensor.device != other.device:
