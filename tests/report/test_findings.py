@@ -50,13 +50,30 @@ def test_the_headline_says_what_the_differences_say(synthesise: Synthesise) -> N
     assert "Runs, 60 test images; the maximum over the epochs, on the images that steer: optimistic" in findings[0]
     held = (dynamic.verdict == "holds").sum()
     assert len(dynamic) == 5
-    assert findings[3].startswith(f"Of these 5 differences {held} hold, each by an interval of its own: of as many")
+    assert findings[3].startswith(f"Of these 5 differences {held} hold, by an interval of its own: of as many")
     assert findings[3].endswith("0.3 would on average.")
     for _, row in dynamic.iterrows():
         (finding,) = (line for line in findings if line.lower().startswith(row.strategy.lower()))
-        part = finding.partition(f"against {row.against}: ")[2].partition("; against")[0]
-        assert part.startswith(f"{row.difference_points:+.2f} points".replace("-", "−"))
-        assert ("a difference that holds" in part) == (row.verdict == "holds")
+        assert "(95 % intervals, n = 3 pairs.)" in finding
+        verdict = "Not shown to differ from"
+        ends = f" ± {(row.interval_high - row.interval_low) / 2:.2f} points"
+        if row.verdict == "holds":
+            verdict = f"{'More' if row.difference_points > 0 else 'Less'} accurate than"
+            ends = f" points, {row.interval_low:+.2f} to {row.interval_high:+.2f}"
+        told = f"{row.against} ({row.difference_points:+.2f}{ends})".replace("-", "−").replace("best−set", "best-set")
+        # The sentence of its verdict, up to the next one's.
+        assert told in re.split(r"\. (?=[A-Z(])", finding.partition(f"{verdict} ")[2])[0]
+
+
+def test_what_a_strategy_costs_is_said_beside_the_plainest_control(synthesise: Synthesise) -> None:
+    folder, written = report(synthesise, "comparison")
+    findings = re.findall("<li>(.*?)</li>", (folder / "index.html").read_text())
+    full, base = (chosen(written, "paper", **fields) for fields in ({"name": "full"}, {"scheme": "base"}))
+    images = sum(s.images_trained for s in base) / sum(s.images_trained for s in full)
+    seconds = sum(s.seconds.total for s in base) / sum(s.seconds.total for s in full)
+    assert findings[1].endswith(
+        f"It trained on {100 * images:g} % of the images of full pool, in {100 * seconds:.0f} % of the time."
+    )
 
 
 def test_equal_differences_claim_nothing(
@@ -77,8 +94,11 @@ def test_equal_differences_claim_nothing(
     assert {tuple(row[4:]) for row in shown} == {("no interval", "no spread, no claim")}
     findings = re.findall("<li>(.*?)</li>", (folder / "index.html").read_text())
     assert "not shown to differ from the runner-up" in findings[0]
-    assert all("a difference that holds" not in finding for finding in findings)
-    assert "+2.00 points in each of 3 pairs (no spread, no claim)" in findings[1]
+    assert all("accurate than" not in finding and "differ from f" not in finding for finding in findings)
+    assert (
+        "The same difference in all pairs (no spread, no claim) from full pool (−2.00 points); fixed half (+2.00 points)."
+        in findings[1]
+    )
 
 
 def test_the_headline_compares_the_highest_with_the_runner_up(
@@ -120,7 +140,7 @@ def test_the_headline_speaks_of_replicates_and_of_augmentation(synthesise: Synth
     assert [sentence[:9] for sentence in augmented] == ["Highest a", "Dynamic h", "Of these ", "Full pool"]
     differences = table(folder, "dynamic-augmentation-differences-holdout")
     row = differences[differences.strategy.str.startswith("dynamic") & (differences.against == "full pool")].iloc[0]
-    assert f"against full pool: {row.difference_points:+.2f} points".replace("-", "−") in augmented[1]
+    assert f" full pool ({row.difference_points:+.2f} ".replace("-", "−") in augmented[1]
     with_it, without = (
         {
             run.seed: 100 * s.reported_accuracy

@@ -101,13 +101,58 @@ def interval_cell(low: float | None, high: float | None) -> Cell:
 def sentences(rows: Sequence[Replicates], names: Sequence[str]) -> Iterator[str]:
     """Every dynamic strategy against its controls (the full pool, fixed subsets, fresh ones, InfoBatch) and the plainest."""
     for row, name in zip(rows, names, strict=True):
-        found = [
-            (difference, _cost(row, reference), against)
+        told = [
+            (difference, reference, against)
             for reference, against in zip(rows, names, strict=True)
             if _is_told(row, reference) and (difference := paired(row, reference))
         ]
-        if parts := [f"against {against}: {in_words(difference)}, {cost}" for difference, cost, against in found]:
-            yield f"{capitalised(name)}, {'; '.join(parts)}.{_unmoved(row)}"
+        if told:
+            differences = [difference for difference, *_ in told]
+            verdicts = _by_verdict([(difference, against) for difference, _, against in told])
+            cost = _cost(row, *min(((reference, against) for _, reference, against in told), key=_rank_of_control))
+            yield f"{capitalised(name)}. {' '.join(verdicts)} ({_basis(differences)}.) {cost}{_unmoved(row)}"
+
+
+VERDICTS = (
+    MORE := "More accurate than",
+    LESS := "Less accurate than",
+    UNRESOLVED := "Not shown to differ from",
+    WITHOUT_SPREAD := "The same difference in all pairs (no spread, no claim) from",
+    ALONE := "Against",
+)
+
+
+def _by_verdict(told: Sequence[tuple[Estimate, str]]) -> Iterator[str]:
+    """A sentence for each verdict, with all that it is said of."""
+    said = [_verdict(difference, against) for difference, against in told]
+    for verdict in VERDICTS:
+        if names := [text for its_verdict, text in said if its_verdict == verdict]:
+            yield f"{verdict} {'; '.join(names)}."
+
+
+def _verdict(difference: Estimate, against: str) -> tuple[str, str]:
+    points = number(difference.mean, 2, sign=True)
+    if difference.interval is None:
+        return ALONE if difference.n == 1 else WITHOUT_SPREAD, f"{against} ({points} points)"
+    low, high = difference.interval
+    if difference.verdict == "holds":
+        interval = f"{number(low, 2, sign=True)} to {number(high, 2, sign=True)}"
+        return MORE if difference.mean > 0 else LESS, f"{against} ({points} points, {interval})"
+    return UNRESOLVED, f"{against} ({points} ± {number((high - low) / 2, 2)} points)"
+
+
+def _basis(differences: Sequence[Estimate]) -> str:
+    """What there is to judge differences by."""
+    fewest, most = (extreme(difference.n for difference in differences) for extreme in (min, max))
+    if most == 1:
+        return NO_CLAIM
+    intervals = "95 % intervals, " if any(difference.interval for difference in differences) else ""
+    return f"{intervals}n = {fewest if fewest == most else f'{fewest} to {most}'} pairs"
+
+
+def _rank_of_control(control: tuple[Replicates, str]) -> int:
+    kind = type(control[0].run.strategy)
+    return CONTROLS.index(kind) if kind in CONTROLS else len(CONTROLS)
 
 
 def chance(rows: Sequence[Replicates]) -> str | None:
@@ -116,10 +161,10 @@ def chance(rows: Sequence[Replicates]) -> str | None:
     verdicts = [difference.verdict for difference in told if difference and difference.interval]
     if len(verdicts) < 2:
         return None
-    by_chance = len(verdicts) * (1 - LEVEL)
+    by_chance, holding = len(verdicts) * (1 - LEVEL), verdicts.count("holds")
     return (
-        f"Of these {len(verdicts)} differences {verdicts.count('holds')} hold, each by an interval of its own: of as many "
-        f"between strategies that do not differ, {number(by_chance, 1)} would on average."
+        f"Of these {len(verdicts)} differences {holding} {'holds' if holding == 1 else 'hold'}, by an interval of its own: of as "
+        f"many between strategies that do not differ, {number(by_chance, 1)} would on average."
     )
 
 
@@ -135,11 +180,11 @@ def _unmoved(row: Replicates) -> str:
     return " Its subset never changed while it trained." if unmoved else ""
 
 
-def _cost(row: Replicates, reference: Replicates) -> str:
+def _cost(row: Replicates, reference: Replicates, name: str) -> str:
     images, seconds = (
         row.estimate(value).mean / reference.estimate(value).mean for value in (images_trained, total_seconds)
     )
-    return f"with {share(images)} of the images, {time_share(seconds)} of the time"
+    return f"It trained on {share(images)} of the images of {name}, in {time_share(seconds)} of the time."
 
 
 def in_words(difference: Estimate) -> str:
