@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import matplotlib.style
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
@@ -102,6 +103,17 @@ def finish(name: str, caption: str, figure: Figure) -> Drawing:
     matplotlib.rcParams["svg.hashsalt"] = name
     figure.savefig(text, format="svg", metadata=dict.fromkeys(["Creator", "Date", "Format", "Type"]))
     return Drawing(name, caption, _embeddable(text.getvalue(), name), picture.getvalue())
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str], most_columns: int) -> None:
+    """A legend below all panels, in as many columns as there is room for; the figure grows by its height."""
+    for columns in range(most_columns, 0, -1):
+        legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+        extent = legend.get_window_extent()
+        if extent.width <= figure.bbox.width or columns == 1:
+            break
+        legend.remove()
+    figure.set_figheight(figure.get_figheight() + extent.height / figure.dpi)
 
 
 def verbatim(text: str) -> str:

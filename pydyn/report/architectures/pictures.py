@@ -15,6 +15,7 @@ from pydyn.report.figures import (
     finish,
     frame_epochs,
     heat_maps,
+    legend_below,
     line_style,
     mean_and_band,
     style,
@@ -27,7 +28,7 @@ from pydyn.training.history import Epoch
 def curves_drawing(rows: Sequence[Row]) -> Drawing:
     """Accuracy and loss by epoch, training and test images."""
     with style():
-        figure = Figure(figsize=(PAGE_WIDTH, 4.6 + 0.18 * ((len(rows) + 1) // 2)))
+        figure = Figure(figsize=(PAGE_WIDTH, 4.6))
         axes = figure.subplots(2, 2, sharex=True)
         panels = (
             ("training accuracy, %", lambda epoch: 100 * epoch.train_accuracy),
@@ -44,7 +45,8 @@ def curves_drawing(rows: Sequence[Row]) -> Drawing:
             axis.set_title(title)
         for axis in axes[1]:
             axis.set_xlabel("epoch")
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        legend_below(figure, handles, labels, 2)
         caption = (
             "By epoch: line mean over the seeds, band minimum to maximum. Training figures are of the epoch's images while the "
             "weights change, with dropout and augmentation where the experiment has them."

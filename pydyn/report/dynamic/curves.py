@@ -18,6 +18,7 @@ from pydyn.report.figures import (
     Drawing,
     finish,
     frame_epochs,
+    legend_below,
     line_style,
     mean_and_band,
     style,
@@ -79,7 +80,7 @@ def _epoch_panel(axis: Axes, row: Replicates, elitism: bool) -> None:
 def cost_drawing(results: StudyResults, rows: Sequence[Replicates], names: Sequence[str], protocol: str) -> Drawing:
     """Best accuracy so far against what it took, and where it is known the test accuracy that came of it."""
     with style():
-        figure = Figure(figsize=(PAGE_WIDTH, 3.4 + 0.18 * ((len(rows) + 2) // 2)))
+        figure = Figure(figsize=(PAGE_WIDTH, 3.4))
         axes = figure.subplots(1, 2, sharey=True)
         handles: list[Line2D] = []
         for row, name in zip(rows, names, strict=True):
@@ -107,7 +108,7 @@ def cost_drawing(results: StudyResults, rows: Sequence[Replicates], names: Seque
             axis.set_xlim(left=0)
         if protocol == "holdout":
             handles.append(Line2D([], [], color="#666666", label=TEST_LABEL, linestyle="none", **TEST_MARK))
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        legend_below(figure, handles, [str(handle.get_label()) for handle in handles], 2)
         return finish(f"dynamic-efficiency-{protocol}", _cost_caption(rows, protocol), figure)
 
 

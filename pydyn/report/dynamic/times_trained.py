@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from pydyn.report.blocks import Block
 from pydyn.report.dynamic.curves import line_of
 from pydyn.report.dynamic.names import PROTOCOLS
-from pydyn.report.figures import PAGE_WIDTH, Drawing, finish, style
+from pydyn.report.figures import PAGE_WIDTH, Drawing, finish, legend_below, style
 from pydyn.report.results import Replicates, StudyResults
 from pydyn.report.tables import NONE, Cell, Table, label, listing, missing, number
 
@@ -21,7 +21,7 @@ def blocks(results: StudyResults, rows: Sequence[Replicates], names: Sequence[st
 
 def _drawing(results: StudyResults, rows: Sequence[Replicates], names: Sequence[str], protocol: str) -> Drawing:
     with style():
-        figure = Figure(figsize=(PAGE_WIDTH, 3.1 + 0.18 * ((len(rows) + 1) // 2)))
+        figure = Figure(figsize=(PAGE_WIDTH, 3.1))
         axis = figure.subplots()
         for row, name in zip(rows, names, strict=True):
             most_first = -np.sort(-row.times_trained, axis=1).mean(axis=0)
@@ -30,7 +30,7 @@ def _drawing(results: StudyResults, rows: Sequence[Replicates], names: Sequence[
         axis.set_ylabel("times trained")
         axis.set_xlim(0, 100)
         axis.set_ylim(bottom=0)
-        figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        legend_below(figure, *axis.get_legend_handles_labels(), 2)
         caption = (
             f"How often a Run trains on each image of its pool, {PROTOCOLS[protocol]}: the images of each Run sorted, "
             "then the mean over the seeds. A flat line treats all images alike; the area below it is what was trained."

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from pydyn.energy import Reading
-from pydyn.report.figures import COLOURS, PAGE_WIDTH, Drawing, finish, style
+from pydyn.report.figures import COLOURS, PAGE_WIDTH, Drawing, finish, legend_below, style
 from pydyn.report.frugal.names import SPLITS
 from pydyn.report.frugal.read import FrugalResults, Row, accuracy, kg_co2, kwh, seconds
 from pydyn.report.tables import NONE, Cell, Table, label, listing, missing, with_interval
@@ -130,7 +130,7 @@ def cost_drawing(results: FrugalResults) -> Drawing | None:
             for axis in reversed(axes[: len(places)])
             for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)
         }
-        figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=3)
+        legend_below(figure, list(unique.values()), list(unique), 3)
         caption = (
             f"Test accuracy against what training took, {SPLITS[results.main_splits]}: means over the replicates, the "
             "small dots."

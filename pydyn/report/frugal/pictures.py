@@ -4,7 +4,17 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pydyn.metrics import calibration
-from pydyn.report.figures import COLOUR_MAP, COLOURS, PAGE_WIDTH, Drawing, finish, line_style, style, verbatim
+from pydyn.report.figures import (
+    COLOUR_MAP,
+    COLOURS,
+    PAGE_WIDTH,
+    Drawing,
+    finish,
+    legend_below,
+    line_style,
+    style,
+    verbatim,
+)
 from pydyn.report.frugal.read import FrugalResults, Row, adaptation_of
 from pydyn.studies.frugal_runs import HeadRun
 
@@ -89,7 +99,7 @@ def adaptation_drawing(results: FrugalResults) -> Drawing | None:
         return None
     threshold = results.study.adaptation.threshold
     with style():
-        figure = Figure(figsize=(PAGE_WIDTH, 2.6 + 0.18 * ((len(curves) + 1) // 2)))
+        figure = Figure(figsize=(PAGE_WIDTH, 2.6))
         axis = figure.subplots()
         for position, (name, changes) in enumerate(curves.items()):
             finite = np.where(np.isfinite(changes), changes, np.nan)
@@ -98,7 +108,7 @@ def adaptation_drawing(results: FrugalResults) -> Drawing | None:
         axis.set_yscale("log")
         axis.set_xlabel("batch")
         axis.set_ylabel("relative change of the running means")
-        figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        legend_below(figure, *axis.get_legend_handles_labels(), 2)
         caption = (
             "Adaptation of batch normalisation, first replicate: relative change of all running means from batch to batch. Ends "
             f"below {threshold:g} (dashed), at the latest after {results.study.adaptation.max_batches} batches."

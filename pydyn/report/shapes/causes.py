@@ -8,7 +8,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pydyn.report.figures import PAGE_WIDTH, Drawing, Panel, finish, frame_epochs, heat_maps, line_style, style
+from pydyn.report.figures import (
+    PAGE_WIDTH,
+    Drawing,
+    Panel,
+    finish,
+    frame_epochs,
+    heat_maps,
+    legend_below,
+    line_style,
+    style,
+)
 from pydyn.report.shapes.read import ShapesResults, ends_of
 from pydyn.report.tables import NONE, Cell, Table, label, listing, missing, number
 from pydyn.studies.shapes_runs import PopulationRun
@@ -150,7 +160,7 @@ def dying_drawing(place: Place, summaries: Sequence[PopulationSummary], results:
     order = [end for end in ends_of(summaries[0].n_classes) if end in series and end != DIVERGED_NAME]
     dataset, filters, epochs = place
     with style():
-        figure = Figure(figsize=(PAGE_WIDTH, 2.9))
+        figure = Figure(figsize=(PAGE_WIDTH, 2.7))
         axes = figure.subplots(1, 3, sharey=True)
         for column, (axis, title) in enumerate(zip(axes, ("layer 1", "layer 2", "outputs"), strict=True)):
             for position, end in enumerate(order):
@@ -162,7 +172,8 @@ def dying_drawing(place: Place, summaries: Sequence[PopulationSummary], results:
             axis.set_title(f"{title}, dead in %")
             axis.set_xlabel("epoch")
         axes[0].set_ylim(0, max(10, axes[0].get_ylim()[1]))
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        handles, labels = axes[0].get_legend_handles_labels()
+        legend_below(figure, handles, labels, 4)
         caption = (
             f"{filters} on {dataset}: share of filters that are 0 on every validation image, and of outputs above 0 "
             "for none, by epoch, mean over all trainings of all settings that end alike; without those that diverged."

@@ -8,7 +8,17 @@ from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from pydyn.report.figures import COLOUR_MAP, COLOURS, PAGE_WIDTH, Drawing, finish, line_style, style, verbatim
+from pydyn.report.figures import (
+    COLOUR_MAP,
+    COLOURS,
+    PAGE_WIDTH,
+    Drawing,
+    finish,
+    legend_below,
+    line_style,
+    style,
+    verbatim,
+)
 from pydyn.report.shapes.read import Analysed
 
 # Of an A4 page, in inches, with room for a caption.
@@ -111,7 +121,7 @@ def courses_drawing(every: Sequence[Analysed]) -> Drawing:
     columns = min(3, len(every))
     rows = -(-len(every) // columns)
     with style():
-        figure = Figure(figsize=(PAGE_WIDTH, 0.5 + 1.8 * rows))
+        figure = Figure(figsize=(PAGE_WIDTH, 0.3 + 1.8 * rows))
         axes = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
         for axis, one in zip(axes, every, strict=False):
             courses: list[tuple[str, list[Sequence[str]], list[float]]] = [
@@ -134,7 +144,7 @@ def courses_drawing(every: Sequence[Analysed]) -> Drawing:
         handles = {
             name: handle for axis in axes for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)
         }
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
+        legend_below(figure, list(handles.values()), list(handles), 2)
         caption = (
             "Greedy pruning, a point for each step: accuracy on the training images against how many filters are gone. Of the "
             "thesis's networks, taken to begin at 100 %, the accuracy without the filter that goes; where several go together, "
