@@ -58,6 +58,17 @@ def test_rows_that_differ_in_epochs_only_have_names_of_their_own(
     assert [row[9] for row in rows] == ["100 %", "50 %"]
 
 
+def test_epochs_are_told_where_they_are_not_those_of_most_rows(synthesise: Synthesise) -> None:
+    trials = [
+        {"strategy": {"name": "full"}},
+        {"strategy": {"name": "fixed"}},
+        {"strategy": {"name": "full"}, "epochs": 4},
+    ]
+    config, results, _ = synthesise({"dynamic": {"comparison": {"trials": trials}}})
+    names = row_names(read_study(config, "dynamic", results).replicates("comparison", "paper"))
+    assert names == ["full pool", "fixed half", "full pool, 4 epochs"]
+
+
 def test_names_tell_all_that_two_rows_can_differ_in(synthesise: Synthesise) -> None:
     dynamic = {"name": "dynamic", "alpha": 0.5, "beta": 0.7}
     variants = [{}, {"gamma": 0.97}, {"delta": 0.02}, {"replacements": "hard"}, {"trigger": "signed"}]

@@ -1,5 +1,6 @@
 """How the study `dynamic` names its strategies, and what times are related to."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from pydyn.report.results import Replicates, StudyResults, total_seconds
@@ -43,10 +44,13 @@ def strategy_name(row: Replicates) -> str:
 
 
 def row_names(rows: Sequence[Replicates]) -> list[str]:
-    """A different name for each row: epochs are told where they differ, labels where nothing else does."""
+    """A different name for each row (one at least): with its epochs if most have others, with its label if all else is equal."""
     names = [strategy_name(row) for row in rows]
-    if len({row.run.epochs for row in rows}) > 1:
-        names = [f"{name}, {row.run.epochs} epochs" for name, row in zip(names, rows, strict=True)]
+    ((usual, count),) = Counter(row.run.epochs for row in rows).most_common(1)
+    names = [
+        name if row.run.epochs == usual and 2 * count > len(rows) else f"{name}, {row.run.epochs} epochs"
+        for name, row in zip(names, rows, strict=True)
+    ]
     return [
         name if names.count(name) == 1 else f"{name} [{row.run.strategy.label}]"
         for name, row in zip(names, rows, strict=True)
