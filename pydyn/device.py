@@ -48,6 +48,18 @@ def open_device(wanted: str, threads: int) -> Device:
     return Device(torch.device("cuda"), torch.cuda.get_device_name(), threads)
 
 
+def seconds_waited() -> float:
+    """How long the calling thread has been ready to run, so far, while other work had the processors; NaN where none is told.
+
+    Linux tells. What a Run waits for is no part of what it costs, and tells of a machine that is shared.
+    """
+    try:
+        _, waited, _ = Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return float("nan")
+    return int(waited) / 1e9
+
+
 def processor() -> str:
     """The processor's model as Linux tells it, `CPU` where it tells none."""
     try:

@@ -1,11 +1,16 @@
 """A CPU's name tells apart what gives other bits or takes other seconds."""
 
+import math
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from pydyn.device import open_device
+from pydyn.device import open_device, seconds_waited
 
 
 @pytest.fixture
@@ -52,3 +57,31 @@ def test_what_holds_its_instructions_back_is_named(machine):
 @pytest.mark.parametrize("cpuinfo", [None, "", "processor : 0\nCPU part : 0xd4f\n", "model name :\n"])
 def test_a_cpu_without_a_model_is_a_cpu(machine, cpuinfo):
     assert machine(cpuinfo, capability="DEFAULT") == "CPU, DEFAULT"
+
+
+def test_waiting_is_while_other_work_has_the_processor():
+    if math.isnan(seconds_waited()):
+        pytest.skip("this system does not tell how long a thread waits")
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])  # on the same processor
+    try:
+        start, worked, waited = time.perf_counter(), time.thread_time(), seconds_waited()
+        while time.perf_counter() < start + 1.5:
+            pass
+        waited, worked = seconds_waited() - waited, time.thread_time() - worked
+        passed = time.perf_counter() - start
+    finally:
+        other.kill()
+        other.wait()
+        os.sched_setaffinity(0, allowed)
+    assert waited > 0.1
+    assert waited + worked == pytest.approx(passed, rel=0.1)
+
+
+def test_waiting_is_not_a_number_where_the_system_does_not_tell(monkeypatch):
+    def read_text(path, encoding):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert math.isnan(seconds_waited())

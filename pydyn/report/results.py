@@ -89,6 +89,11 @@ class Result:
         earlier = f", begun elsewhere ({'; '.join(summary.earlier_places)})" if summary.earlier_places else ""
         return f"{summary.device}, {summary.precision}, {threads}{earlier}"
 
+    @property
+    def seconds_waiting(self) -> float:
+        """Of its seconds, those in which other work had the processors; NaN where the system did not tell."""
+        return sum(epoch.seconds_waiting for epoch in self.history)
+
 
 def timed_alike(*results: Result) -> bool:
     """Whether seconds of Runs compare."""

@@ -1,11 +1,12 @@
 """What the page says of every Run, whatever its study."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydyn.report.blocks import StudyReport
 from pydyn.report.results import DataFacts, Result, last_accuracy_percent
+from pydyn.report.tables import time_share
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,23 @@ class StudyPage:
     runs: Sequence[RunFacts]
 
 
+# Of a Run's seconds: below it, times are as good as undisturbed.
+DISTURBED = 0.05
+
+
+def disturbance(results: Sequence[Result]) -> Iterator[str]:
+    """That times are of a shared machine, if they are."""
+    shares = {result.run.id: result.seconds_waiting / result.summary.seconds.total for result in results}
+    disturbed = {run: part for run, part in shares.items() if part > DISTURBED}
+    if disturbed:
+        worst = max(disturbed, key=lambda run: disturbed[run])
+        yield (
+            f"Other work had the processors for more than {time_share(DISTURBED)} of the seconds of {len(disturbed)} of the "
+            f"{len(shares)} Runs, {time_share(disturbed[worst])} of those of {worst}: times, and what is made of them, say as "
+            "much of the machine. Accuracies are untouched by it. The list of Runs, as CSV, has the seconds that each waited."
+        )
+
+
 def facts_of_network(result: Result, accuracy: float) -> RunFacts:
     """Of a network trained from scratch, whose study reports this accuracy, in percent."""
     run, summary = result.run, result.summary
@@ -58,6 +76,7 @@ def facts_of_network(result: Result, accuracy: float) -> RunFacts:
         "seconds_train": summary.seconds.train,
         "seconds_evaluate": summary.seconds.evaluate,
         "seconds_select": summary.seconds.select,
+        "seconds_waiting": result.seconds_waiting,
         "sittings": summary.sittings,
     }
     return RunFacts(

@@ -41,6 +41,8 @@ class Epoch:
     seconds_train: float
     seconds_evaluate: float
     seconds_select: float
+    seconds_waiting: float
+    """Of these three together: while other work had the processors; NaN where the system does not tell."""
 
 
 Row = TypeVar("Row", bound="DataclassInstance")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pydyn.data.batches import ResidentImages
+from pydyn.device import seconds_waited
 from pydyn.errors import RunError, Stopped
 from pydyn.models import cnn
 from pydyn.seeding import derive_seed, numpy_generator, own_draws, torch_generator
@@ -107,14 +108,14 @@ class Training:
         Recording for CUDA is in no part of the epoch's seconds.
         """
         self.epoch += 1
-        start = time.perf_counter()
+        start, waited = time.perf_counter(), -seconds_waited()
         subset = self.strategy.subset()
         self.times_trained[subset] += 1  # a subset holds no image twice
         self.images_trained += len(subset)
-        selected = time.perf_counter()
+        selected, waited = time.perf_counter(), waited + seconds_waited()
         self._step.prepare(len(subset), self.strategy.weights() is not None)
         self._evaluation.prepare(len(self.parts.validation))
-        prepared = time.perf_counter()
+        prepared, waited = time.perf_counter(), waited - seconds_waited()
         with own_draws(self.images.device, self.run.seed, "dropout", self.epoch):
             train_loss, train_accuracy, scores = self._train(subset)
         trained = time.perf_counter()
@@ -144,6 +145,7 @@ class Training:
             seconds_train=trained - prepared,
             seconds_evaluate=evaluated - trained,
             seconds_select=selected - start + time.perf_counter() - evaluated,
+            seconds_waiting=waited + seconds_waited(),
         )
 
     def _train(self, subset: NDArray[np.int64]) -> tuple[float, float, NDArray[np.float32]]:

@@ -116,6 +116,7 @@ def write_run(results: Path, run: Run, data: str, sizes: tuple[int, int, int] = 
             seconds_train=size / 500 + float(draw.uniform(0, 0.01)),
             seconds_evaluate=0.05,
             seconds_select=0.001,
+            seconds_waiting=0.0,
         )
         for epoch in range(1, run.epochs + 1)
     ]

@@ -14,6 +14,7 @@ from pydyn.report.dynamic.names import row_names
 from pydyn.report.dynamic.planes import find_planes
 from pydyn.report.page import write_report
 from pydyn.report.results import StudyResults, read_study
+from pydyn.training.history import Epoch, History, read_history
 from pydyn.training.summary import write_summary
 
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -234,3 +235,20 @@ def test_runs_of_several_machines_are_said_not_to_compare_in_time(
     moved = "earlier_places" in other
     assert ("Runs differ in their device, or within a kind in precision or threads" in text) == (not moved)
     assert ("2 of 12 Runs were moved" in text) == moved
+
+
+@pytest.mark.parametrize(("part", "said"), [(0.04, False), (0.5, True), (float("nan"), False)])
+def test_times_of_runs_that_waited_for_a_processor_are_said_to_be_disturbed(
+    synthesise: Synthesise, part: float, said: bool
+) -> None:
+    config, results, written = synthesise("comparison")
+    for run in list(written)[:2]:
+        path = run.directory(results) / "history.csv"
+        rows = [replace(row, seconds_waiting=part * row.seconds_train) for row in read_history(path, Epoch)]
+        History(path, Epoch).restart(rows)
+    write_report(config, results, results / "report" / "index.html", progress=lambda line: None)
+    text = (results / "report" / "index.html").read_text()
+    told = "Other work had the processors for more than 5 % of the seconds of 2 of the 12 Runs"
+    assert (told in text) == said
+    waited = pd.read_csv(results / "report" / "tables" / "runs.csv").seconds_waiting
+    assert waited.iloc[2:].eq(0).all() and (waited.iloc[:2].isna().all() or (waited.iloc[:2] > 0).all())

@@ -304,6 +304,8 @@ def test_what_is_recorded_adds_up(tmp_path, store, cpu, make_run):
     assert rows[summary.accuracy.best_epoch - 1].validation_accuracy == summary.accuracy.best_validation
     assert summary.resamplings_1 + summary.resamplings_2 == 3
     assert summary.seconds.train == pytest.approx(sum(row.seconds_train for row in rows))
+    spent = [row.seconds_train + row.seconds_evaluate + row.seconds_select for row in rows]
+    assert all(not row.seconds_waiting > seconds for row, seconds in zip(rows, spent, strict=True))
 
 
 def test_the_saved_weights_give_the_reported_accuracy(tmp_path, store, cpu, make_run):
