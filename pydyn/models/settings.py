@@ -70,6 +70,10 @@ class FineTuningSetting:
     def __post_init__(self) -> None:
         if not self.learning_rates or not all(rate > 0 for rate in self.learning_rates):
             raise ValueError(f"learning_rates = {list(self.learning_rates)} must be one or more numbers above 0")
+        if len(set(self.learning_rates)) < len(self.learning_rates):
+            raise ValueError(
+                f"learning_rates = {list(self.learning_rates)} must name each number once: each is trained"
+            )
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay = {self.weight_decay} must be at least 0")
         _check_counts(self, "batch_size", "epochs", "patience")

@@ -97,6 +97,7 @@ def test_without_fine_tuning():
         ({"adaptation": {"momentum": 2.0}}, "momentum = 2.0 must be above 0 and at most 1"),
         ({"adaptation": {"batch_size": 1}}, "frugal.adaptation: batch_size = 1 must be at least 2"),
         ({"fine_tuning": {"batch_size": 1}}, "frugal.fine_tuning: batch_size = 1 must be at least 2"),
+        ({"fine_tuning": {"learning_rates": [0.1, 0.1]}}, "learning_rates = .* must name each number once"),
         ({"extraction": {"shards": 0}}, "shards = 0 must be from 1"),
         ({"heads": {"dropout": 1.0}}, "frugal.heads.dropout = 1.0"),
         ({"heads": {"learning_rates": []}}, "frugal.heads.learning_rates"),
