@@ -258,7 +258,7 @@ def test_by_the_command_line(trained, tmp_path):
         pydyn("predict", "model", trained["images"]).stdout.splitlines()[0].startswith("image,class,probability,margin")
     )
     assert pydyn("predict", "--output", ".", "model", "broken.png").stderr == (
-        "pydyn: error: --output . is a folder; name the CSV file to write\n"
+        "pydyn: error: --output .: is a folder; name a file in it, as predictions.csv\n"
     )
     assert pydyn("predict", "nothing", trained["images"]).stderr.startswith(
         "pydyn: error: nothing: model.json is missing"
