@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from pydyn.config.main import Config, overlay, parse
 from pydyn.data.store import StoreWriter
@@ -20,6 +21,7 @@ from pydyn.studies.registry import runs
 from pydyn.studies.run import AnyRun, Run
 from pydyn.training.history import Epoch, History
 from pydyn.training.summary import Accuracy, DeadUnits, Seconds, Summary, write_summary
+from tests.report.pages import beyond_the_edge
 
 CLASSES = ["ellipse", "rectangle", "triangle"]
 TRIALS = [
@@ -244,3 +246,17 @@ def read_tables() -> Callable[[Path], dict[str, list[list[str]]]]:
         return parser.tables
 
     return read
+
+
+@pytest.fixture
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of each file of a figure, whether something lies beyond its edge."""
+    found: list[bool] = []
+    save: Callable[..., None] = Figure.savefig
+
+    def check(figure: Figure, *args: Any, **options: Any) -> None:
+        save(figure, *args, **options)
+        found.append(beyond_the_edge(figure))
+
+    monkeypatch.setattr(Figure, "savefig", check)
+    return found

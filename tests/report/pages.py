@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from pydyn.report.page import write_report
 from pydyn.training.summary import Summary
@@ -42,3 +43,9 @@ def last_accuracy(summary: Summary) -> float:
     """After the last epoch, on the images that the Run's protocol reports."""
     accuracy = summary.accuracy
     return 100 * (accuracy.last_validation if accuracy.test_at_last is None else accuracy.test_at_last)
+
+
+def beyond_the_edge(figure: Figure) -> bool:
+    """Whether anything drawn lies outside, in part at least; a hundredth of an inch is rounding."""
+    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    return min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) < -0.01

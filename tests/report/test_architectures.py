@@ -169,3 +169,8 @@ def test_experiments_that_are_missing_are_named(report: Any, tmp_path: Path) -> 
     page = write_partial(config, tmp_path, [run for run in written if run.strategy.name != "dynamic"])
     assert "No Run is there of the grid." in page
     assert len(pd.read_csv(tmp_path.parent / "partial" / "tables" / "architectures-networks.csv")) == 3
+
+
+def test_nothing_lies_beyond_the_edge_of_a_picture(report: Any, cut_off: list[bool]) -> None:
+    report()
+    assert cut_off and not any(cut_off)

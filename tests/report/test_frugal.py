@@ -504,3 +504,8 @@ def test_a_class_is_drawn_by_its_name_whatever_that_is(tmp_path: Path) -> None:
     for names in (("$a_{", "$b_{ c$", "Ödem / é"), ("a, b", "_c", "d\\")):
         drawing = confusion_drawing(("breakhis", "resnet18-imagenet", "declared"), ours, None, names)
         assert drawing.svg.startswith("<svg")
+
+
+def test_nothing_lies_beyond_the_edge_of_a_picture(tmp_path: Path, cut_off: list[bool]) -> None:
+    report(tmp_path)
+    assert cut_off and not any(cut_off)

@@ -1,14 +1,12 @@
 """Nothing that a picture says may lie beyond its edge, however long the names are."""
 
-from collections.abc import Callable
 from io import BytesIO
-from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
 
 from pydyn.report.figures import PAGE_WIDTH, legend_below, style
-from tests.report.pages import Synthesise, report
+from tests.report.pages import Synthesise, beyond_the_edge, report
 
 # The longest names fall into both columns of a legend of two.
 LONG = [
@@ -17,26 +15,6 @@ LONG = [
     {"strategy": {"name": "fixed", "alpha": 0.5}},
     {"strategy": {"name": "dynamic", "scheme": "best-set", "delta": 0.005, "replacements": "hard"}},
 ]
-
-
-def beyond_the_edge(figure: Figure) -> bool:
-    """Whether anything drawn lies outside, in part at least; a hundredth of an inch is rounding."""
-    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    return min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) < -0.01
-
-
-@pytest.fixture
-def cut_off(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Of each file of a figure, whether something lies beyond its edge."""
-    found: list[bool] = []
-    save: Callable[..., None] = Figure.savefig
-
-    def check(figure: Figure, *args: Any, **options: Any) -> None:
-        save(figure, *args, **options)
-        found.append(beyond_the_edge(figure))
-
-    monkeypatch.setattr(Figure, "savefig", check)
-    return found
 
 
 @pytest.mark.parametrize("protocol", ["paper", "holdout"])

@@ -398,3 +398,11 @@ def test_an_analysis_with_a_damaged_file_is_named_and_left_out(
     with pytest.raises(RunError, match=f"Run {run.id} cannot be read"):
         read_shapes(config, results)
     assert f"1 of these cannot be read, such as {run.id}" in write_partial(config, results)
+
+
+def test_nothing_lies_beyond_the_edge_of_a_picture(
+    trained: tuple[Config, Path], tmp_path: Path, cut_off: list[bool]
+) -> None:
+    config, results = trained
+    write_report(config, results, tmp_path / "index.html", progress=lambda line: None)
+    assert cut_off and not any(cut_off)

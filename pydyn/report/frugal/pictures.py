@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from pydyn.metrics import calibration
 from pydyn.report.figures import (
@@ -99,15 +100,16 @@ def adaptation_drawing(results: FrugalResults) -> Drawing | None:
         return None
     threshold = results.study.adaptation.threshold
     with style():
-        figure = Figure(figsize=(PAGE_WIDTH, 2.6))
+        figure = Figure(figsize=(PAGE_WIDTH, 2.8))
         axis = figure.subplots()
         for position, (name, changes) in enumerate(curves.items()):
             finite = np.where(np.isfinite(changes), changes, np.nan)
             axis.plot(np.arange(1, len(changes) + 1), finite, **line_style(position), marker=".", label=name)
         axis.axhline(threshold, color="#aaaaaa", linewidth=1, linestyle=(0, (4, 3)))
         axis.set_yscale("log")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_xlabel("batch")
-        axis.set_ylabel("relative change of the running means")
+        axis.set_ylabel("change of the running means")
         legend_below(figure, *axis.get_legend_handles_labels(), 2)
         caption = (
             "Adaptation of batch normalisation, first replicate: relative change of all running means from batch to batch. Ends "
