@@ -54,10 +54,11 @@ def seconds_waited() -> float:
     Linux tells. What a Run waits for is no part of what it costs, and tells of a machine that is shared.
     """
     try:
-        _, waited, _ = Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()
+        ran, waited, _ = map(int, Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split())
     except (OSError, ValueError):
         return float("nan")
-    return int(waited) / 1e9
+    # This thread has run: a kernel that does not count says 0 of everything.
+    return waited / 1e9 if ran else float("nan")
 
 
 def processor() -> str:

@@ -43,7 +43,7 @@ class Gap:
     outdated: tuple[AnyRun, ...]
     """Complete, but of another configuration or on other data than there are now."""
     unreadable: tuple[AnyRun, ...]
-    """Complete by their files' names, but one of these is spoilt, or none of this Run."""
+    """Complete by their files' names, but one of these is spoilt, of another version of pydyn, or none of this Run."""
 
     @property
     def runs(self) -> frozenset[AnyRun]:
@@ -68,8 +68,8 @@ class Gap:
         )
         if self.unreadable:
             others += (
-                f" {len(self.unreadable):,} of these cannot be read, such as {self.unreadable[0].id}: remove their folders and "
-                "run the workflow again."
+                f" {len(self.unreadable):,} of these cannot be read, such as {self.unreadable[0].id} (damaged, or of another "
+                "version of pydyn): remove their folders and run the workflow again."
             )
         shown = (
             "nothing of it is on this page."
@@ -95,7 +95,7 @@ def find_gap(config: Config, study: str, results: Path) -> Gap:
             data[run.dataset] = read_facts(run.dataset, results)
         try:
             if _is_of(run, data[run.dataset].digest, run.directory(results) / "summary.json"):
-                # Only now: what an earlier pydyn wrote may hold less, or more, and is no damage.
+                # Only now: what another configuration or other data left is no damage, whatever it holds.
                 _READERS[type(run)](run, results, data[run.dataset])
             else:
                 outdated.append(run)

@@ -61,8 +61,8 @@ def write_report(
     shown = [name for name in config.studies if not any(gap.is_whole for gap in gaps if gap.study == name)]
     if not shown:
         raise RunError(
-            f"{results}: no Run of the studies {', '.join(config.studies)} is there, so there is nothing to report; run the "
-            "workflow first"
+            f"{results}: no Run of the studies {', '.join(config.studies)} is there that this version of pydyn can read, so "
+            "there is nothing to report; run the workflow first"
         )
     pages = [PAGES[name](config, results, left_out.get(name, ())) for name in shown]
     for gap in gaps:

@@ -85,16 +85,18 @@ def share_interval(count: float, n: float) -> tuple[float, float]:
 def independent_trials(groups: Collection[Sequence[bool]]) -> int:
     """How many independent trials tell as much of a share as these, of which those of a group go together (Kish).
 
-    By how far groups lie apart, but at least as many as if all trials of a group were one, and not more than there are. `groups`:
-    at least one, none empty.
+    By how far groups lie apart, but at least as many as if all trials of a group were one, and not more than there are. How far
+    is by the jackknife, each group against the others: one that has most of the trials makes the share that it lies near to.
+    `groups`: at least one, none empty.
     """
     n = sum(map(len, groups))
     share = sum(map(sum, groups)) / n
     fewest = n**2 / sum(len(group) ** 2 for group in groups)
-    between = sum((sum(group) - share * len(group)) ** 2 for group in groups) * len(groups) / max(1, len(groups) - 1)
     within = n * share * (1 - share)
     if len(groups) == 1 or within == 0:
         return round(fewest)
+    apart = [(sum(group) - share * len(group)) / (1 - len(group) / n) for group in groups]
+    between = sum(distance**2 for distance in apart) * (1 - 1 / len(groups))
     return round(min(n, max(fewest, n * within / between if between else n)))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pydyn.report.page import write_report
 from pydyn.training.summary import Summary
 from tests.report.pages import ReadTables, Synthesise, chosen, interval, report, table
 
@@ -50,7 +51,7 @@ def test_the_headline_says_what_the_differences_say(synthesise: Synthesise) -> N
     assert "Runs, 60 test images; the maximum over the epochs, on the images that steer: optimistic" in findings[0]
     held = (dynamic.verdict == "holds").sum()
     assert len(dynamic) == 5
-    assert findings[3].startswith(f"Of these 5 differences {held} hold, by an interval of its own: of as many")
+    assert findings[3].startswith(f"Of these differences 5 have an interval, and {held} hold by it: of as many")
     assert findings[3].endswith("0.3 would on average.")
     for _, row in dynamic.iterrows():
         (finding,) = (line for line in findings if line.lower().startswith(row.strategy.lower()))
@@ -74,6 +75,23 @@ def test_what_a_strategy_costs_is_said_beside_the_plainest_control(synthesise: S
     assert findings[1].endswith(
         f"It trained on {100 * images:g} % of the images of full pool, in {100 * seconds:.0f} % of the time."
     )
+
+
+def test_single_pairs_among_others_are_told_apart_and_not_counted(synthesise: Synthesise) -> None:
+    config, results, written = synthesise("comparison")
+    for run in written:
+        if run.strategy.name == "fixed" and run.seed:
+            (run.directory(results) / "summary.json").unlink()
+    page = results / "partial" / "index.html"
+    write_report(config, results, page, progress=lambda line: None, partial=True)
+    findings = re.findall("<li>(.*?)</li>", page.read_text())
+    dynamic = [finding for finding in findings if finding.startswith("Dynamic")]
+    assert len(dynamic) == 2
+    for finding in dynamic:
+        assert re.search(r"Against fixed half \([+−][0-9.]+ points, n = 1\)\.", finding)
+        assert "(95 % intervals, n = 1 to 3 pairs.)" in finding
+    # Against the full pool, and best-set against base.
+    assert findings[-1].startswith("Of these differences 3 have an interval, and ")
 
 
 def test_equal_differences_claim_nothing(

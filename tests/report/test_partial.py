@@ -141,7 +141,8 @@ def test_runs_whose_summaries_cannot_be_read_are_left_out_and_named(synthesise: 
     (warning,) = warnings(write_partial(config, results))
     assert f"4 of {len(written)} Runs are missing" in warning
     assert (
-        f"4 of these cannot be read, such as {cut_off.id}: remove their folders and run the workflow again" in warning
+        f"4 of these cannot be read, such as {cut_off.id} (damaged, or of another version of pydyn): remove their folders and "
+        "run the workflow again" in warning
     )
     assert "came from" not in warning
 
@@ -156,6 +157,16 @@ def test_a_run_with_a_damaged_file_is_left_out_and_named(synthesise: Synthesise,
     assert f"1 of {len(written)} Runs are missing ({damaged.id})" in warning
     assert f"1 of these cannot be read, such as {damaged.id}" in warning
     assert len(table(results, "runs")) == len(written) - 1
+
+
+def test_runs_of_an_earlier_version_are_not_said_to_be_absent(synthesise: Synthesise) -> None:
+    config, results, written = synthesise("single comparison")
+    for run in written:
+        path = run.directory(results) / "history.csv"
+        rows = [line.rpartition(",")[0] for line in path.read_text().splitlines()]
+        path.write_text("".join(f"{row}\n" for row in rows))  # with a column less
+    with pytest.raises(RunError, match="no Run of the studies dynamic is there that this version of pydyn can read"):
+        write_partial(config, results)
 
 
 def test_a_study_of_which_nothing_is_there_has_no_part_of_the_page(tmp_path: Path) -> None:

@@ -234,6 +234,9 @@ def test_trainings_of_one_seed_count_as_far_as_they_differ() -> None:
     assert independent_trials([[True, False, True]]) == 1
     # 4, 1 and 1 of 4: a share of 1/2; between (4 + 1 + 1) 3 / 2 = 9, within 12 / 4 = 3.
     assert independent_trials([[True] * 4, [True] + [False] * 3, [True] + [False] * 3]) == round(12 * 3 / 9)
+    # Most are of one seed, and make the share that they lie near to: 2 of 9, 0 of 3, 0 of 3. From that of the others they are
+    # 0.8 / 0.4 and twice 0.4 / 0.8 away: between (4 + 0.25 + 0.25) 2 / 3 = 3, within 2 (1 - 2 / 15).
+    assert independent_trials([[True] * 2 + [False] * 7, [False] * 3, [False] * 3]) == round(15 * (26 / 15) / 3)
     # One combination: a training of each seed.
     assert independent_trials([[True], [False], [False]]) == 3
 

@@ -132,8 +132,10 @@ def _by_verdict(told: Sequence[tuple[Estimate, str]]) -> Iterator[str]:
 
 def _verdict(difference: Estimate, against: str) -> tuple[str, str]:
     points = number(difference.mean, 2, sign=True)
+    if difference.n == 1:
+        return ALONE, f"{against} ({points} points, n = 1)"
     if difference.interval is None:
-        return ALONE if difference.n == 1 else WITHOUT_SPREAD, f"{against} ({points} points)"
+        return WITHOUT_SPREAD, f"{against} ({points} points)"
     low, high = difference.interval
     if difference.verdict == "holds":
         interval = f"{number(low, 2, sign=True)} to {number(high, 2, sign=True)}"
@@ -163,8 +165,8 @@ def chance(rows: Sequence[Replicates]) -> str | None:
         return None
     by_chance, holding = len(verdicts) * (1 - LEVEL), verdicts.count("holds")
     return (
-        f"Of these {len(verdicts)} differences {holding} {'holds' if holding == 1 else 'hold'}, by an interval of its own: of as "
-        f"many between strategies that do not differ, {number(by_chance, 1)} would on average."
+        f"Of these differences {len(verdicts)} have an interval, and {holding} {'holds' if holding == 1 else 'hold'} by it: of "
+        f"as many between strategies that do not differ, {number(by_chance, 1)} would on average."
     )
 
 
