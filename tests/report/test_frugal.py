@@ -158,8 +158,9 @@ def table(folder: Path, name: str) -> pd.DataFrame:
     return pd.read_csv(folder / "report" / "tables" / f"{name}.csv")
 
 
-# Test images over training images, of replicates that divide the same images: what the mean's variance has on top of 1 / n.
-REDRAWN = 60 / 108
+# Test images over all others, of replicates that divide the same images: what the mean's variance has on top of 1 / n. Two
+# replicates share 60 / 180 of their test images, whatever part of the others is for validation.
+REDRAWN = 60 / (108 + 12)
 
 
 def interval(sample: list[float], redrawn: float = REDRAWN) -> tuple[float, float]:

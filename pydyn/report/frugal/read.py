@@ -78,10 +78,11 @@ class Row:
 
     @property
     def redrawn(self) -> float:
-        """Test images over training images, where each replicate divides the same images anew; else 0."""
+        """Test images over all others, where each replicate divides the same images anew; else 0."""
         if self.given:
             return 0.0
-        return float(np.mean([summary.n_test / summary.n_train for summary in self.results]))
+        # Validation images are of these others: they choose epochs and rates, and are another replicate's test images.
+        return float(np.mean([each.n_test / (each.n_train + each.n_validation) for each in self.results]))
 
     def estimate(self, value: Value) -> Estimate | None:
         """Of a measure on test images, over the replicates; None if one of them has no such figure."""
