@@ -193,10 +193,10 @@ class FrugalResults:
 
 
 def on_one_machine(ours: Row, rival: Row) -> bool:
-    """Whether what two rows took compares: all on one device, with as many threads, and none moved while it was trained."""
+    """Whether what two rows took compares: every stage on one device, with as many threads, none moved while it was trained."""
     every = [*ours.results, *rival.results]
     return len({(summary.device, summary.threads) for summary in every}) == 1 and not any(
-        summary.earlier_places for summary in every
+        summary.earlier_places or summary.elsewhere for summary in every
     )
 
 
