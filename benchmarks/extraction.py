@@ -64,7 +64,9 @@ def extraction_row(name: str, store: ImageStore, device: torch.device, rounds: i
     batch = inputs.batch(np.arange(BATCH))
 
     def ours() -> None:
-        extract(inputs, range(n_images), run, backbone.n_features, folder / "shard.h5", setting, {}, "ESP", name)
+        extract(
+            inputs, range(n_images), run, backbone.n_features, folder / "shard.h5", setting, {}, "ESP", "here", name
+        )
 
     def bare() -> None:
         for _ in range(n_images // BATCH):

@@ -132,7 +132,7 @@ def arrange_folder(where: str, dataset: FolderDataset, data_root: Path) -> Arran
 
 
 def source_state(dataset: AnyDataset, data_root: Path) -> str:
-    """A digest that changes when files of a folder come, go or are written, or an archive has another size.
+    """A digest that changes when files of a folder come, go or are written, or an archive has another size or date.
 
     16 hex digits, empty for other sources. For a workflow, which sees by itself whether an archive is newer than what was made
     from it, but neither a folder, nor an archive put in another's place that is older than what was made from that.
@@ -141,11 +141,11 @@ def source_state(dataset: AnyDataset, data_root: Path) -> str:
         root = dataset.resolve(data_root)
         files = sorted(path for path, is_folder in _walk(str(root), "") if not is_folder)
         described = [(path, _status(root / path)) for path in files]
-        states = [f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n" for path, status in described]
     elif isinstance(dataset, ArchiveDataset):
-        states = [str(dataset.resolve(data_root).stat().st_size)]
+        described = [("", dataset.resolve(data_root).stat())]
     else:
         return ""
+    states = [f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n" for path, status in described]
     return hashlib.sha256(os.fsencode("".join(states))).hexdigest()[:16]
 
 

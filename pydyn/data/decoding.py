@@ -64,7 +64,7 @@ def decode(
         upright = _eight_bits(ImageOps.exif_transpose(image))
         if channels is None:
             channels = 1 if upright.mode in GREY_MODES else 3
-        if made_grey is not None and channels == 1 and upright.mode not in GREY_MODES:
+        if made_grey is not None and channels == 1 and _has_colours(upright):
             made_grey.append(upright.mode)
         converted = upright.convert("L" if channels == 1 else "RGB")
         if size is not None and converted.size != size[::-1]:
@@ -110,6 +110,14 @@ def _opened(payload: Payload) -> Image.Image:
     if isinstance(payload, Image.Image):
         return payload
     return Image.open(BytesIO(payload) if isinstance(payload, bytes) else payload)
+
+
+def _has_colours(image: Image.Image) -> bool:
+    """Whether any pixel is not grey; many a grey image is saved as one in colour."""
+    if image.mode in GREY_MODES:
+        return False
+    red, green, blue = (band.tobytes() for band in image.convert("RGB").split())
+    return not red == green == blue
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -81,19 +81,20 @@ def prepare(name: str, dataset: AnyDataset, data_root: Path, output: Path, threa
         size, channels = (_size(dataset), dataset.channels) if isinstance(dataset, FileDataset) else (None, None)
         made_grey: list[str] = []
         outcomes = decode_all(source.read(division.rows.tolist()), size, channels, threads, made_grey)
-        _write(name, dataset, table, outcomes, temporary)
+        kept = _write(name, dataset, table, outcomes, temporary)
     if made_grey and channels is None:
         LOG.warning(
             "%s: the first image, %s, is grey, and so the colours of %d of %d images are dropped; set `channels` to 3 to keep "
             "them, to 1 if they do not matter",
             where,
-            table.paths[0],
+            kept.paths[0],
             len(made_grey),
-            len(table.paths),
+            len(kept.paths),
         )
 
 
-def _write(name: str, dataset: AnyDataset, table: _Table, outcomes: Iterator[Outcome], temporary: Path) -> None:
+def _write(name: str, dataset: AnyDataset, table: _Table, outcomes: Iterator[Outcome], temporary: Path) -> _Table:
+    """Write the store; what is known of the images that are in it, those that cannot be read left out."""
     where = f"data set {name!r}"
     intake = _Intake(table)
     images = intake.accept(with_progress(outcomes, len(table.paths), f"prepare {name}"))
@@ -115,6 +116,7 @@ def _write(name: str, dataset: AnyDataset, table: _Table, outcomes: Iterator[Out
         _finish(name, dataset, kept, intake.unreadable, moments, writer)
     counts = ", ".join(f"{np.count_nonzero(kept.parts == part)} {named}" for part, named in enumerate(PARTS))
     print(f"prepare {name}: {len(kept.paths)} images of {len(table.class_names)} classes, {counts}", flush=True)
+    return kept
 
 
 def _finish(

@@ -18,8 +18,6 @@ from pydyn.data.progress import with_progress
 from pydyn.deploy.model_file import Model
 from pydyn.errors import DataError
 
-AMBIGUOUS_BELOW = 0.2
-
 
 @dataclass(frozen=True)
 class Prediction:

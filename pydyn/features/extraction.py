@@ -38,6 +38,7 @@ def extract(
     setting: ExtractionSetting,
     description: Mapping[str, Any],
     country: str,
+    place: str,
     what: str,
 ) -> None:
     """Write the features of some images as a shard, whole or not at all.
@@ -51,6 +52,7 @@ def extract(
         setting: how.
         description: what the features are; equal for all shards of a store.
         country: whose electricity it is, for the energy reading.
+        place: where this runs (device, threads), for who compares what it takes.
         what: begins each line of progress.
     """
     with whole_or_absent(output) as temporary, ShardWriter(temporary, rows, n_features, setting.dtype) as writer:
@@ -60,7 +62,8 @@ def extract(
                 batch = np.arange(start, min(start + setting.batch_size, rows.stop), dtype=np.int64)
                 writer.add(_stored(run(inputs.batch(batch)), setting.dtype))
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        measured = {"images": len(rows), "peak_mb": round(peak_mb), "reading": meter.reading.to_dict()}
+        reading = meter.reading.to_dict()
+        measured = {"images": len(rows), "peak_mb": round(peak_mb), "reading": reading, "place": place}
         writer.finish(description, measured)
     speed = len(rows) / meter.reading.seconds if meter.reading.seconds else 0
     print(f"{what}: {len(rows):,} images, {speed:,.1f} images/s, peak memory {peak_mb:,.0f} MB", flush=True)

@@ -40,8 +40,15 @@ class Adapted:
     changes: tuple[float, ...]
     stopped: str
     reading: Reading
+    place: str
+    """Where the reading is of."""
     digest: str
     """Of the statistics."""
+
+
+def place_of(device: Device) -> str:
+    """What seconds depend on, in words."""
+    return f"{device.name}, {device.threads} {'thread' if device.threads == 1 else 'threads'}"
 
 
 def adapt_backbone(
@@ -72,6 +79,7 @@ def adapt_backbone(
         "changes": done.changes,
         "stopped": done.stopped,
         "reading": meter.reading.to_dict(),
+        "place": place_of(device),
     }
     # safetensors wants a tensor: a backbone without batch normalisation has no statistics.
     with whole_or_absent(output) as temporary:
@@ -115,7 +123,9 @@ def read_adapted(path: Path, features: FeatureSet, backbone: str, images: str) -
     expected = json.loads(json.dumps({"features": features.to_dict(), "backbone": backbone, "images": images}))
     if others := [name for name, value in expected.items() if origin.get(name) != value]:
         raise DataError(f"{path} was made for other {others[0]}; {again}")
-    return Adapted(found, tuple(origin["changes"]), origin["stopped"], reading, state_digest(found))
+    # Files of earlier versions, which serve to export what was trained with them, tell no place.
+    place = str(origin.get("place", "an unknown place"))
+    return Adapted(found, tuple(origin["changes"]), origin["stopped"], reading, place, state_digest(found))
 
 
 def load_adapted(features: FeatureSet, directory: Path, images: str) -> tuple[LoadedBackbone, Adapted | None]:
@@ -145,6 +155,7 @@ def extract_shard(
             ExtractionSetting(features.batch_size, features.dtype, n_shards),
             _description(features, backbone, adapted, precision, store.digest),
             country,
+            place_of(device),
             f"{features.id}, shard {shard + 1} of {n_shards}" if n_shards > 1 else features.id,
         )
 

@@ -1,6 +1,6 @@
 """The feature store: one HDF5 file per backbone, data set and adaptation, joined of shards without copying.
 
-Schema 1. Root attributes: format, schema_version, description (JSON: what the features are), digest, shards (JSON: file name,
+Schema 2. Root attributes: format, schema_version, description (JSON: what the features are), digest, shards (JSON: file name,
 rows and digest of each), measured (JSON: what each shard took), complete. Data sets, N images: features (N, D) float16 or
 float32, a virtual data set over the shards beside the file; labels int64, group int32 (-1: none), split uint8, source (path
 inside the data set), class_names, group_names. Row i of the features is image i of the image store.
@@ -22,7 +22,7 @@ from pydyn.errors import DataError
 from pydyn.files import whole_or_absent
 
 FORMAT, SHARD_FORMAT = "pydyn feature store", "pydyn features, a shard"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CHUNK_BYTES = 2**20
 BLOCK_ROWS = 4096
 

@@ -46,9 +46,9 @@ def estimate(values: Sequence[float], redrawn: float = 0.0) -> Estimate:
 
     Args:
         values: of independent replicates; or of replicates that are other divisions of the same images.
-        redrawn: of such, test images over training images of a replicate: their training images overlap, so that they vary
-            less than replicates on other images would, and the mean's variance is std^2 (1 / n + redrawn) (Nadeau and Bengio
-            2003, corrected resampled t).
+        redrawn: of such, test images over all other images of a replicate, which it learns from: replicates share images, so
+            that they vary less than replicates on other images would, and the mean's variance is std^2 (1 / n + redrawn)
+            (Nadeau and Bengio 2003, corrected resampled t).
     """
     n, mean = len(values), float(np.mean(values))
     if n == 1:

@@ -48,6 +48,9 @@ class FrugalSummary:
     earlier_places: list[str] = field(default_factory=list)
     """Where epochs of a fine-tuning were trained before it went on in another place, in order, each place once: device, threads,
     precision, torch. Empty for almost every Run; else the result is not, to the bit, that of an uninterrupted one."""
+    elsewhere: list[str] = field(default_factory=list)
+    """Of heads: other places (device, threads) than this Run's in which its backbone was adapted or features extracted. Its costs
+    are of several machines then."""
 
 
 def write_frugal_summary(path: Path, summary: FrugalSummary) -> None:

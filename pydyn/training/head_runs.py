@@ -13,7 +13,7 @@ from torch import Tensor
 from pydyn.data.parts import Parts
 from pydyn.energy import Meter, Reading, total
 from pydyn.errors import DataError, RunError
-from pydyn.features.jobs import read_adapted
+from pydyn.features.jobs import place_of, read_adapted
 from pydyn.features.store import ADAPTED, FEATURES, FeatureStore
 from pydyn.provenance import heads_digest
 from pydyn.studies.frugal_runs import FeatureSet, HeadRun
@@ -48,6 +48,8 @@ class LoadedFeatures:
     extraction: Reading
     """Of all images."""
     adaptation: Reading | None
+    places: frozenset[str]
+    """Where these readings are of (`place_of`)."""
 
 
 def load_features(features: FeatureSet, job: Job) -> LoadedFeatures:
@@ -60,16 +62,19 @@ def load_features(features: FeatureSet, job: Job) -> LoadedFeatures:
             what = "other images" if others == ["images"] else "another backbone or setting"
             raise DataError(f"feature store {found.path} is of {what}; delete its folder and run again")
         found.verify()
-        adaptation = None
+        adaptation, places = None, {str(shard["place"]) for shard in found.measured}
         if features.adaptation is not None:
             backbone = found.description["backbone"]["digest"]
-            adaptation = read_adapted(directory / ADAPTED, features, backbone, images).reading
+            adapted = read_adapted(directory / ADAPTED, features, backbone, images)
+            adaptation = adapted.reading
+            places.add(adapted.place)
         return LoadedFeatures(
             torch.from_numpy(found.features()).to(job.device.torch),
             found.digest,
             found.description["precision"],
             total([Reading.from_dict(shard["reading"]) for shard in found.measured]),
             adaptation,
+            frozenset(places),
         )
 
 
@@ -130,6 +135,7 @@ def train_head_run(run: HeadRun, features: LoadedFeatures, job: Job) -> None:
             epochs=len(best.history),
             n_parameters=sum(parameter.numel() for parameter in head.parameters()),
             costs=costs,
+            elsewhere=sorted(features.places - {place_of(job.device)}),
             precision=features.precision,
         )
     return None

@@ -280,10 +280,15 @@ def test_the_state_of_a_folder_changes_with_its_files_and_with_nothing_else(tmp_
 
 def test_the_state_of_an_archive_changes_with_what_lies_in_its_place(tmp_path):
     dataset = ArchiveDataset(source="archive", path="set.tar", split=Split(method="stratified", test=0.2))
-    (tmp_path / "set.tar").write_bytes(b"x")
-    state = source_state(dataset, tmp_path)
-    (tmp_path / "set.tar").touch()
-    assert source_state(dataset, tmp_path) == state
-    (tmp_path / "set.tar").write_bytes(b"another")
-    os.utime(tmp_path / "set.tar", (0, 0))  # as a download keeps it
-    assert source_state(dataset, tmp_path) != state
+    states = [source_state(dataset, write_archive(tmp_path, b"x", 10))]
+    assert source_state(dataset, tmp_path) == states[0]
+    states.append(source_state(dataset, write_archive(tmp_path, b"longer", 10)))
+    # A tar of as many images in other classes has the same size; a download keeps its date.
+    states.append(source_state(dataset, write_archive(tmp_path, b"y", 5)))
+    assert len(set(states)) == 3
+
+
+def write_archive(folder, content, modified):
+    (folder / "set.tar").write_bytes(content)
+    os.utime(folder / "set.tar", (modified, modified))
+    return folder

@@ -168,6 +168,16 @@ def test_colours_that_a_grey_first_image_costs_are_told(make_folder, prepared, c
     assert "grey" not in caplog.text
     assert prepared(source="folder", path="pictures", output="out/first.h5").image_shape[2] == 1
     assert "the first image, a/000.png, is grey, and so the colours of 14 of 16 images are dropped" in caplog.text
+    caplog.clear()
+    Image.open(folder / "a" / "001.png").convert("L").save(folder / "a" / "001.png")
+    (folder / "a" / "000.png").write_bytes(b"spoilt")
+    prepared(source="folder", path="pictures", skip_unreadable=True, output="out/second.h5")
+    assert "the first image, a/001.png, is grey, and so the colours of 13 of 15 images are dropped" in caplog.text
+    caplog.clear()
+    for path in folder.glob("b/*.png"):  # grey, saved in colour
+        Image.open(path).convert("L").convert("RGB").save(path)
+    prepared(source="folder", path="pictures", skip_unreadable=True, output="out/third.h5")
+    assert "the colours of 6 of 15 images are dropped" in caplog.text
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7])

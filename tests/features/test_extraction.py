@@ -33,7 +33,7 @@ def extracted(store, network, tmp_path):
             setting = ExtractionSetting(batch_size=7, dtype=dtype, shards=n_shards)
             rows = shard_rows(store.n_images, shard, n_shards)
             scaled = lambda images: forward(images) * scale  # noqa: E731
-            extract(inputs, rows, scaled, 8, paths[-1], setting, {"backbone": "small"}, "ESP", "test")
+            extract(inputs, rows, scaled, 8, paths[-1], setting, {"backbone": "small"}, "ESP", "here", "test")
         join(paths[::-1], store, folder / "features.h5")
         return folder / "features.h5"
 
@@ -64,7 +64,7 @@ def test_features_are_those_of_a_plain_forward_pass(extracted, store, network):
         assert features.sources == store.sources()
         assert (features.class_names, features.group_names) == (store.class_names, store.group_names)
         assert features.description == {"backbone": "small"}
-        assert [part["images"] for part in features.measured] == [30, 30, 30]
+        assert [(part["images"], part["place"]) for part in features.measured] == [(30, "here")] * 3
 
 
 def test_any_number_of_shards_holds_the_same_features(extracted, tmp_path):
@@ -150,8 +150,8 @@ def test_lost_spoilt_and_foreign_files_are_named(extracted, tmp_path, store):
     with pytest.raises(DataError, match=r"nothing\.h5 is missing; extract the features first"):
         FeatureStore.open(tmp_path / "nothing.h5")
     with h5py.File(path, "r+") as file:
-        file.attrs["schema_version"] = 2
-    with pytest.raises(DataError, match=r"has schema 2, this pydyn reads 1; upgrade pydyn"):
+        file.attrs["schema_version"] = 3
+    with pytest.raises(DataError, match=r"has schema 3, this pydyn reads 2; upgrade pydyn"):
         FeatureStore.open(path)
 
 
@@ -169,7 +169,7 @@ def test_a_failed_extraction_leaves_no_shard(store, network, tmp_path):
 
     inputs = BackboneInputs(store, PREPROCESSING, CPU)
     with pytest.raises(RuntimeError):
-        extract(inputs, range(10), fails, 8, tmp_path / "shard.h5", ExtractionSetting(), {}, "ESP", "test")
+        extract(inputs, range(10), fails, 8, tmp_path / "shard.h5", ExtractionSetting(), {}, "ESP", "here", "test")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from pydyn.config.datasets import ShapesDataset
 from pydyn.config.main import parse
@@ -22,7 +23,7 @@ from pydyn.data.prepare import prepare
 from pydyn.data.store import ImageStore
 from pydyn.device import open_device
 from pydyn.errors import DataError, RunError, Stopped
-from pydyn.features.jobs import adapt_backbone, extract_shard, load_adapted
+from pydyn.features.jobs import adapt_backbone, extract_shard, load_adapted, place_of
 from pydyn.features.store import ADAPTED, FEATURES, FeatureStore, join_shards, shard_name
 from pydyn.models.backbones import load_backbone
 from pydyn.models.heads import from_weights
@@ -146,6 +147,29 @@ def test_complete_runs_are_left_alone_and_extraction_counts_for_training_and_val
     with FeatureStore.open(run.features.directory(own_results) / FEATURES) as features:
         whole = sum(part["reading"]["seconds"] for part in features.measured)
     assert read_frugal_summary(path).costs["extraction"].seconds == pytest.approx(whole * 48 / 72)
+
+
+def test_stages_that_ran_in_another_place_are_told(own_results):
+    here, (run, other) = open_device("cpu", 1), [run for run in chosen("heads") if run.adapted][:2]
+    train([run], own_results)
+    execute_frugal([other], own_results, own_results / "data" / "tiny.h5", replace(here, name="another"), print)
+    found = [read_frugal_summary(each.directory(own_results) / "summary.json") for each in (run, other)]
+    assert [(summary.device, summary.elsewhere) for summary in found] == [
+        (here.name, []),
+        ("another", [place_of(here)]),
+    ]
+
+
+def test_an_adaptation_that_tells_no_place_can_be_read(results, tmp_path):
+    features = next(found for found in feature_sets(CONFIG).values() if found.adaptation)
+    with safe_open(features.directory(results) / ADAPTED, "pt") as file:
+        origin = json.loads(file.metadata()["pydyn"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del origin["place"]
+    save_file(tensors, tmp_path / ADAPTED, metadata={"pydyn": json.dumps(origin)})
+    with ImageStore.open(results / "data" / "tiny.h5") as store:
+        _, adapted = load_adapted(features, tmp_path, store.digest)
+    assert adapted is not None and adapted.place == "an unknown place"
 
 
 def test_features_of_other_images_or_settings_are_refused(own_results, tmp_path):

@@ -74,7 +74,7 @@ def minutes(limit):
 
 
 def source_files(wildcards):
-    """An archive is an input; of a folder the rule's params hold the state."""
+    """An archive is an input; the rule's params hold the state of it and of folders."""
     dataset = PLAN.config.datasets[wildcards.dataset]
     if dataset.source == "archive":
         return dataset.resolve(Path(PLAN.config.data_root)).as_posix()

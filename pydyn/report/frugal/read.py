@@ -78,10 +78,11 @@ class Row:
 
     @property
     def redrawn(self) -> float:
-        """Test images over training images, where each replicate divides the same images anew; else 0."""
+        """Test images over all others, where each replicate divides the same images anew; else 0."""
         if self.given:
             return 0.0
-        return float(np.mean([summary.n_test / summary.n_train for summary in self.results]))
+        # Validation images are of these others: they choose epochs and rates, and are another replicate's test images.
+        return float(np.mean([each.n_test / (each.n_train + each.n_validation) for each in self.results]))
 
     def estimate(self, value: Value) -> Estimate | None:
         """Of a measure on test images, over the replicates; None if one of them has no such figure."""
@@ -192,10 +193,10 @@ class FrugalResults:
 
 
 def on_one_machine(ours: Row, rival: Row) -> bool:
-    """Whether what two rows took compares: all on one device, with as many threads, and none moved while it was trained."""
+    """Whether what two rows took compares: every stage on one device, with as many threads, none moved while it was trained."""
     every = [*ours.results, *rival.results]
     return len({(summary.device, summary.threads) for summary in every}) == 1 and not any(
-        summary.earlier_places for summary in every
+        summary.earlier_places or summary.elsewhere for summary in every
     )
 
 

@@ -275,5 +275,6 @@ def _facts_of(summary: FrugalSummary) -> RunFacts:
             "n_validation": summary.n_validation,
             "n_test": summary.n_test,
             "n_candidates": summary.n_candidates,
+            "stages_elsewhere": "; ".join(summary.elsewhere),
         },
     )
