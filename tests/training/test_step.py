@@ -138,3 +138,12 @@ def test_recording_draws_nothing_and_is_in_no_time_of_the_epoch(tmp_path, store,
     assert torch.equal(torch.get_rng_state(), before)
     history = (run.directory(tmp_path) / "history.csv").read_text()
     assert history.splitlines()[1].endswith(",0.0,0.0,0.0,0.0")
+
+
+def test_waiting_counts_before_and_after_recording(tmp_path, store, cpu, make_run, monkeypatch):
+    readings = iter([1.0, 2.0, 4.0, 8.0])  # at the start, around what is recorded, at the end
+    monkeypatch.setattr(loop, "seconds_waited", lambda: next(readings))
+    run = make_run(strategy=Full(), epochs=1)
+    execute([run], tmp_path, store, cpu, silent)
+    history = (run.directory(tmp_path) / "history.csv").read_text()
+    assert history.splitlines()[1].endswith(f",{(2.0 - 1.0) + (8.0 - 4.0)}")
