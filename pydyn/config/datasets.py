@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -25,17 +25,18 @@ TORCHVISION_SIZES = {
 SHAPES_CLASSES = 3
 
 
-class Group(Section):
-    """What tells which images belong together (one patient, one block of neighbouring slices): never split apart."""
+class Told(Section):
+    """Where something is told of each image: in a column of a manifest, or in the image's path."""
+
+    named: ClassVar[str]
+    """What the pattern's named group is called."""
 
     manifest: str | None = None
     """A CSV file in the data set, with a column `file` of paths relative to the data set's top folder."""
     column: str | None = None
-    """The manifest's column that names the group."""
-    block: Count | None = None
-    """If the column holds whole numbers: this many neighbouring numbers of one class make a group."""
+    """The manifest's column that tells it."""
     pattern: str | None = None
-    """Or a regular expression over the path inside the data set, with a named group `(?P<group>...)`."""
+    """Or a regular expression over the path inside the data set, with a named group."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -45,15 +46,34 @@ class Group(Section):
             raise ValueError(f"manifest = {self.manifest!r} must be a path inside the data set")
         if (self.manifest is None) != (self.column is None):
             raise ValueError("`manifest` and `column` go together")
-        if self.block is not None and self.manifest is None:
-            raise ValueError("`block` goes with `manifest` and `column`")
         if self.pattern is not None:
             try:
                 named = re.compile(self.pattern).groupindex
             except re.error as error:
                 raise ValueError(f"`pattern` is no regular expression: {error}") from None
-            if "group" not in named:
-                raise ValueError("`pattern` needs a named group: (?P<group>...)")
+            if self.named not in named:
+                raise ValueError(f"`pattern` needs a named group: (?P<{self.named}>...)")
+        return self
+
+
+class Labels(Told):
+    """What tells the class of each image, where folders do not: images may then lie in any folder of the data set."""
+
+    named: ClassVar[str] = "label"
+
+
+class Group(Told):
+    """What tells which images belong together (one patient, one block of neighbouring slices): never split apart."""
+
+    named: ClassVar[str] = "group"
+
+    block: Count | None = None
+    """If the column holds whole numbers: this many neighbouring numbers of one class make a group."""
+
+    @model_validator(mode="after")
+    def _blocks_of_numbers(self) -> Self:
+        if self.block is not None and self.manifest is None:
+            raise ValueError("`block` goes with `manifest` and `column`")
         return self
 
 
@@ -136,6 +156,8 @@ class FileDataset(Dataset):
 
     path: str
     """Relative to `data_root`."""
+    labels: Labels | None = None
+    """What tells classes. None: the folders that images lie in."""
     image_size: Side | tuple[Side, Side] | None = None
     """Resize to a square, or to (height, width). None: all images must have one size already."""
     channels: Literal[1, 3] | None = None
@@ -149,13 +171,16 @@ class FileDataset(Dataset):
 
 
 class FolderDataset(FileDataset):
-    """Class folders: `class/name.jpg`, or `train/class/name.jpg` and `test/class/name.jpg` with a given split."""
+    """Class folders: `class/name.jpg`, or `train/class/name.jpg` and `test/class/name.jpg` with a given split.
+
+    With `labels`, classes need no folders; with a given split, images then lie anywhere in `train/` and `test/`.
+    """
 
     source: Literal["folder"]
 
 
 class ArchiveDataset(FileDataset):
-    """A tar (plain, gz, xz, bz2) or zip archive of class folders, read without unpacking it."""
+    """A tar (plain, gz, xz, bz2) or zip archive of what `folder` takes as files, read without unpacking it."""
 
     source: Literal["archive"]
 

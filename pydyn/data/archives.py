@@ -7,7 +7,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -50,15 +50,15 @@ def check_archive(where: str, path: Path) -> None:
             tarfile.open(path).close()
 
 
-def scan_archive(where: str, path: Path, wanted: str | None = None) -> Contents:
-    """List an archive, reading it to its end, and keep the bytes of every file whose path ends in `wanted`.
+def scan_archive(where: str, path: Path, wanted: Collection[str] = ()) -> Contents:
+    """List an archive, reading it to its end, and keep the bytes of every file whose path ends in one of `wanted`.
 
     Raises DataError, which begins with `where`, if the archive is truncated or corrupt, is encrypted, names a file
     twice, or has a member that is a link, a device, too large or outside the archive.
     """
     contents = Contents()
     seen: set[str] = set()
-    wanted_parts = PurePosixPath(wanted).parts if wanted else None
+    wanted_parts = [PurePosixPath(name).parts for name in wanted]
     with _readable(where, path):
         for member in _members(path):
             name = _safe_name(where, path, member)
@@ -70,7 +70,7 @@ def scan_archive(where: str, path: Path, wanted: str | None = None) -> Contents:
             seen.add(name)
             contents.files.append(name)
             contents.folders.update(map(str, PurePosixPath(name).parents[:-1]))
-            if wanted_parts and PurePosixPath(name).parts[-len(wanted_parts) :] == wanted_parts:
+            if any(PurePosixPath(name).parts[-len(parts) :] == parts for parts in wanted_parts):
                 contents.texts[name] = member.read()
     return contents
 

@@ -18,11 +18,13 @@ from pydyn.config.datasets import (
     Limit,
     ShapesDataset,
     Split,
+    Told,
     TorchvisionDataset,
 )
 from pydyn.data.archives import check_archive
 from pydyn.data.groups import no_groups
-from pydyn.data.listing import LEFT_BY_TEST, TRAIN, VALIDATION, Arrangement, arrange, share_count
+from pydyn.data.listing import LEFT_BY_TEST, TRAIN, VALIDATION, Arrangement, arrange, arrange_labelled, share_count
+from pydyn.data.manifest import told
 from pydyn.data.splits import check_limit, divide, require_divisible, too_few
 from pydyn.errors import DataError
 from pydyn.studies.pools import Pool
@@ -34,7 +36,7 @@ FEWEST_CLASSES = 2
 def check_source(name: str, dataset: AnyDataset, data_root: Path) -> None:
     """Refuse a data set that cannot be prepared, as far as a glance tells.
 
-    A folder is listed and its class folders checked; of an archive only the suffix and the beginning are looked at.
+    A folder is listed and its classes checked; of an archive only the suffix and the beginning are looked at.
     Raises DataError that names the data set, the file and what to do.
     """
     where = f"data set {name!r}"
@@ -119,16 +121,32 @@ def _fewest_held_out(split: Split, n_images: int) -> int:
 
 
 def arrange_folder(where: str, dataset: FolderDataset, data_root: Path) -> Arrangement:
-    """List a folder of class folders, sorted by path. Raises DataError, which begins with `where`."""
+    """List a folder of images, sorted by path. Raises DataError or ConfigError, which begin with `where`."""
     root = dataset.resolve(data_root)
     if not root.is_dir():
         missing = "is a file (`source: archive` reads archives)" if root.is_file() else "does not exist"
-        raise DataError(f"{where}: {root} {missing}; put the folder of class folders there, or mend `path`")
+        holds = "images" if dataset.labels else "class folders"
+        raise DataError(f"{where}: {root} {missing}; put the folder of {holds} there, or mend `path`")
     files: list[str] = []
     folders: list[str] = []
     for path, is_folder in _walk(str(root), ""):
         (folders if is_folder else files).append(path)
-    return arrange(f"{where}: {root}", sorted(files), folders, given=dataset.split.method == "given")
+    given, labels = dataset.split.method == "given", dataset.labels
+    if labels is None:
+        return arrange(f"{where}: {root}", sorted(files), folders, given=given)
+    manifest = read_manifest(root, labels)
+    return arrange_labelled(
+        f"{where}: {root}",
+        sorted(files),
+        lambda _, paths: told(where, "labels", paths, labels, manifest),
+        given=given,
+    )
+
+
+def read_manifest(root: Path, by: Told | None) -> bytes | None:
+    """The manifest in a folder that tells something; None if there is none, or none is declared."""
+    path = root / by.manifest if by and by.manifest else None
+    return path.read_bytes() if path and path.is_file() else None
 
 
 def source_state(dataset: AnyDataset, data_root: Path) -> str:

@@ -5,7 +5,7 @@ Runs while a workflow is planned: opens no image, imports nothing slow.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from posixpath import splitext
@@ -73,28 +73,70 @@ def arrange(
     Raises DataError, which begins with `where`, if there are no images, fewer than two classes, a class without images,
     class names that differ by case only, or, with `given`, no train or no test folder.
     """
+    images = _images(where, files)
+    top = _enclosing([parts for _, parts in images], 3 + given, given) if strip_top else ()
+    found = _found(where, images, top, given, n_class_folders=1)
+    # A class folder is where a file would be of that class.
+    in_folders = (_place((*folder.split("/"), "file"), top, given, 1) for folder in folders)
+    _refuse_empty(where, {place for _, place, _ in found}, {place for place in in_folders if place is not None})
+    return _arrangement(where, found, [name for _, (_, name), _ in found], top, "class folders")
+
+
+def arrange_labelled(
+    where: str,
+    files: Sequence[str],
+    labels_of: Callable[[PurePosixPath, list[str]], list[str]],
+    *,
+    given: bool,
+    strip_top: bool = False,
+) -> Arrangement:
+    """As `arrange`, but images lie anywhere, with `given` anywhere in their PART, and `labels_of` tells their classes.
+
+    It is given the enclosing folder, which here lies above all files, images or not, and the images' paths below that.
+    """
+    images = _images(where, files)
+    visible = [parts for path in files if not any(map(_is_hidden, parts := tuple(path.split("/"))))]
+    top = _enclosing(visible, 2 + given, given) if strip_top and all(len(parts) > 1 for parts in visible) else ()
+    found = _found(where, images, top, given, n_class_folders=0)
+    labels = labels_of(PurePosixPath(*top), [path for _, _, path in found])
+    return _arrangement(where, found, labels, top, "labels")
+
+
+# Where an image is among all files, its part and class folder, and its path below the enclosing folder.
+_Found = tuple[int, tuple[int, str], str]
+
+
+def _images(where: str, files: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
+    """Where images are among the files, and the parts of their paths."""
     # Plain string splitting: pathlib would take most of a planning's time on tens of thousands of files.
     images = [(position, tuple(path.split("/"))) for position, path in enumerate(files) if _is_image(path)]
     if not images:
         raise DataError(f"{where}: holds no images; image files end in {', '.join(sorted(IMAGE_SUFFIXES))}")
-    top = _enclosing([parts for _, parts in images], given) if strip_top else ()
+    return images
+
+
+def _found(
+    where: str, images: list[tuple[int, tuple[str, ...]]], top: tuple[str, ...], given: bool, n_class_folders: int
+) -> list[_Found]:
     found = [
         (position, place, "/".join(parts[len(top) :]))
         for position, parts in images
-        if (place := _place(parts, top, given)) is not None
+        if (place := _place(parts, top, given, n_class_folders)) is not None
     ]
     if given:
-        _require_parts(where, {part for _, (part, _), _ in found})
-    # A class folder is where a file would be of that class.
-    in_folders = (_place((*folder.split("/"), "file"), top, given) for folder in folders)
-    class_names = _class_names(
-        where, {place for _, place, _ in found}, {place for place in in_folders if place is not None}
-    )
+        _require_parts(where, {part for _, (part, _), _ in found}, "/CLASS" * n_class_folders)
+    return found
+
+
+def _arrangement(
+    where: str, found: Sequence[_Found], labels: Sequence[str], top: tuple[str, ...], what: str
+) -> Arrangement:
+    class_names = _class_names(where, set(labels), what)
     label_of = {name: label for label, name in enumerate(class_names)}
     listing = Listing(
         class_names=class_names,
         paths=[path for _, _, path in found],
-        labels=np.array([label_of[name] for _, (_, name), _ in found], dtype=np.int64),
+        labels=np.array([label_of[name] for name in labels], dtype=np.int64),
         parts=np.array([part for _, (part, _), _ in found], dtype=np.int8),
     )
     positions = np.array([position for position, _, _ in found], dtype=np.int64)
@@ -109,20 +151,24 @@ def _is_image(path: str) -> bool:
     return splitext(path)[1].lower() in IMAGE_SUFFIXES and not any(map(_is_hidden, path.split("/")))
 
 
-def _enclosing(images: Sequence[tuple[str, ...]], given: bool) -> tuple[str, ...]:
-    """The one folder, as a path of one part, that all images in folders lie in above their class folders; else ()."""
-    nested = [parts for parts in images if len(parts) > 1]
+def _enclosing(paths: Sequence[tuple[str, ...]], fewest: int, given: bool) -> tuple[str, ...]:
+    """The one folder, as a path of one part, that all these files in folders lie in; else ().
+
+    The deepest path has `fewest` parts at least, if one encloses the folders that tell something.
+    """
+    nested = [parts for parts in paths if len(parts) > 1]
     tops = {parts[0] for parts in nested}
-    if len(tops) != 1 or max(map(len, nested)) < 3 + given:
+    if len(tops) != 1 or max(map(len, nested)) < fewest:
         return ()
     (top,) = tops
     return () if given and top.lower() in GIVEN_FOLDERS else (top,)
 
 
-def _place(parts: tuple[str, ...], top: tuple[str, ...], given: bool) -> tuple[int, str] | None:
-    """Part and class of a file; None if it lies in no class folder."""
+def _place(parts: tuple[str, ...], top: tuple[str, ...], given: bool, n_class_folders: int) -> tuple[int, str] | None:
+    """Part and first folder below that of a file; None if it lies in no part, or in fewer folders than tell a class."""
     local = parts[len(top) :]
-    if parts[: len(top)] != top or len(local) < 2 + given or any(map(_is_hidden, local[: 1 + given])):
+    n_telling = n_class_folders + given
+    if parts[: len(top)] != top or len(local) <= n_telling or any(map(_is_hidden, local[:n_telling])):
         return None
     if not given:
         return UNGIVEN, local[0]
@@ -130,30 +176,32 @@ def _place(parts: tuple[str, ...], top: tuple[str, ...], given: bool) -> tuple[i
     return None if part is None else (part, local[1])
 
 
-def _require_parts(where: str, parts: set[int]) -> None:
+def _require_parts(where: str, parts: set[int], class_folder: str) -> None:
     for part in (TRAIN, TEST):
         if part not in parts:
             raise DataError(
-                f"{where}: has no images in {PARTS[part]}/CLASS/, which `split.method: given` needs; make the folder, "
+                f"{where}: has no images in {PARTS[part]}{class_folder}/, which `split.method: given` needs; make the folder, "
                 "or let `split.method` be stratified or group"
             )
 
 
-def _class_names(where: str, with_images: set[tuple[int, str]], folders: set[tuple[int, str]]) -> tuple[str, ...]:
+def _refuse_empty(where: str, with_images: set[tuple[int, str]], folders: set[tuple[int, str]]) -> None:
     empty = sorted(f"{PARTS[part]}/{name}" if part != UNGIVEN else name for part, name in folders - with_images)
     if empty:
         raise DataError(
             f"{where}: no images in class folder {some(empty)}; add images or remove the folder (image files end in "
             f"{', '.join(sorted(IMAGE_SUFFIXES))}; links to folders are not followed)"
         )
-    names = sorted({name for _, name in with_images})
+
+
+def _class_names(where: str, found: set[str], what: str) -> tuple[str, ...]:
+    names = sorted(found)
     if len(names) < 2:
         raise DataError(
-            f"{where}: has {len(names)} class folders with images ({some(names) or 'none'}); a classifier needs at "
-            "least two"
+            f"{where}: has {len(names)} {what} with images ({some(names) or 'none'}); a classifier needs at least two"
         )
     by_case: dict[str, str] = {}
     for name in names:
         if (other := by_case.setdefault(name.casefold(), name)) != name:
-            raise DataError(f"{where}: class folders {other!r} and {name!r} differ by case only; rename one")
+            raise DataError(f"{where}: {what} {other!r} and {name!r} differ by case only; rename one")
     return tuple(names)

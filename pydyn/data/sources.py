@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import numpy as np
 
-from pydyn.config.datasets import AnyDataset, ArchiveDataset, FolderDataset, ShapesDataset, TorchvisionDataset
+from pydyn.config.datasets import AnyDataset, ArchiveDataset, FolderDataset, ShapesDataset, Told, TorchvisionDataset
 from pydyn.data.archives import scan_archive, stream_archive
-from pydyn.data.checks import arrange_folder, torchvision_root
+from pydyn.data.checks import arrange_folder, read_manifest, torchvision_root
 from pydyn.data.decoding import Payload
-from pydyn.data.listing import PARTS, TEST, TRAIN, Listing, arrange
+from pydyn.data.listing import PARTS, TEST, TRAIN, Listing, arrange, arrange_labelled
+from pydyn.data.manifest import told
 from pydyn.data.shapes import KINDS, shapes_image
 from pydyn.errors import DataError
 
@@ -75,8 +76,7 @@ class _Folder:
         self.listing = arrange_folder(where, dataset, data_root).listing
 
     def manifest(self) -> bytes | None:
-        path = self._root / self._group.manifest if self._group and self._group.manifest else None
-        return path.read_bytes() if path and path.is_file() else None
+        return read_manifest(self._root, self._group)
 
     def read(self, rows: Iterable[int]) -> Iterator[Payload]:
         for row in rows:
@@ -87,20 +87,28 @@ class _Archive:
     def __init__(self, where: str, dataset: ArchiveDataset, data_root: Path) -> None:
         self._where = where
         self._path = dataset.resolve(data_root)
-        self._manifest = dataset.split.group.manifest if dataset.split.group else None
-        contents = scan_archive(where, self._path, wanted=self._manifest)
+        self._group, labels = dataset.split.group, dataset.labels
+        manifests = {by.manifest for by in (self._group, labels) if by and by.manifest}
+        contents = scan_archive(where, self._path, wanted=manifests)
         self._texts = contents.texts
-        self._arranged = arrange(
-            f"{where}: {self._path}",
-            contents.files,
-            contents.folders,
-            given=dataset.split.method == "given",
-            strip_top=True,
-        )
+        named, given = f"{where}: {self._path}", dataset.split.method == "given"
+        if labels is None:
+            self._arranged = arrange(named, contents.files, contents.folders, given=given, strip_top=True)
+        else:
+            self._arranged = arrange_labelled(
+                named,
+                contents.files,
+                lambda top, paths: told(where, "labels", paths, labels, self._text(top, labels)),
+                given=given,
+                strip_top=True,
+            )
         self.listing = self._arranged.listing
 
     def manifest(self) -> bytes | None:
-        return self._texts.get(str(self._arranged.top / self._manifest)) if self._manifest else None
+        return self._text(self._arranged.top, self._group)
+
+    def _text(self, top: PurePosixPath, by: Told | None) -> bytes | None:
+        return self._texts.get(str(top / by.manifest)) if by and by.manifest else None
 
     def read(self, rows: Iterable[int]) -> Iterator[Payload]:
         return stream_archive(self._where, self._path, (int(self._arranged.positions[row]) for row in rows))

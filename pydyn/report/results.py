@@ -65,10 +65,12 @@ class DataFacts:
 
     @property
     def source(self) -> str:
-        """The kind of source and what it is called."""
+        """The kind of source, what it is called, and what told classes where folders did not."""
         kind = self.declaration.get("source", "unknown")
         named = self.declaration.get("name") or Path(self.declaration.get("path", "")).name
-        return f"{kind} {named}" if named else f"{kind} (generated)" if kind == "shapes" else kind
+        labels = self.declaration.get("labels")
+        told = f" (classes by {labels['column'] or 'a pattern over paths'})" if labels else ""
+        return f"{kind} {named}{told}" if named else f"{kind} (generated)" if kind == "shapes" else kind
 
 
 @dataclass(frozen=True)

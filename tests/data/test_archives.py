@@ -28,7 +28,7 @@ def test_every_kind_is_listed_and_streamed(make_folder, pack, suffix):
     folder = make_folder({"a": 3, "b": 2})
     path = pack(folder, suffix)
     check_archive(WHERE, path)
-    contents = scan_archive(WHERE, path, wanted="a/001.png")
+    contents = scan_archive(WHERE, path, wanted=["a/001.png"])
     files = [f"pictures/{name}" for name in ("a/000.png", "a/001.png", "a/002.png", "b/000.png", "b/001.png")]
     assert contents.files == files
     assert {"pictures", "pictures/a", "pictures/b"} <= contents.folders

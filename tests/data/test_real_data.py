@@ -29,3 +29,12 @@ def test_grouped_archives(declare, tmp_path, path, shape, counts, column, block)
         held = [set(store.group[store.indices(part)]) for part in ("train", "validation", "test")]
         assert not (held[0] & held[1] or held[0] & held[2] or held[1] & held[2])
         assert len(store.indices("test")) == pytest.approx(0.3 * store.n_images, rel=0.15)
+
+
+def test_sub_types_of_tumours(declare, tmp_path):
+    labels = {"pattern": "SOB_[BM]_(?P<label>[A-Z]+)"}
+    dataset = declare(source="archive", path="breakhis.tar", labels=labels, image_size=32)
+    prepare("real", dataset, DATA, tmp_path / "real.h5")
+    with ImageStore.open(tmp_path / "real.h5") as store:
+        counts = dict(zip(store.class_names, np.bincount(store.labels).tolist(), strict=True))
+    assert counts == {"A": 16, "DC": 401, "F": 90, "LC": 18, "MC": 149, "PC": 69, "PT": 14, "TA": 82}

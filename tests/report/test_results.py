@@ -24,6 +24,13 @@ def test_facts_of_a_store(synthesise: Callable[..., Any]) -> None:
     assert data.source == "shapes (generated)"
     assert (data.mean, data.std) == ((0.25,), (0.125,))
     assert data.skipped == {"a/broken.jpg": "truncated"}
+    told = {
+        "source": "folder",
+        "path": "photos/all",
+        "labels": {"manifest": "m.csv", "column": "kind", "pattern": None},
+    }
+    assert replace(data, declaration=told).source == "folder all (classes by kind)"
+    assert replace(data, declaration={**told, "labels": None}).source == "folder all"
 
 
 def test_replicates_are_grouped_in_the_order_of_the_configuration(synthesise: Callable[..., Any]) -> None:

@@ -1,0 +1,58 @@
+"""What a manifest, or the paths themselves, tell of each image: its group, its class.
+
+Runs while a workflow is planned: imports nothing slow.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from typing import cast
+
+from pydyn.config.datasets import Told
+from pydyn.data.listing import some
+from pydyn.errors import ConfigError, DataError
+
+
+def told(where: str, key: str, paths: Sequence[str], by: Told, manifest: bytes | None) -> list[str]:
+    """What `by`, declared under `key`, tells of the image at each of these paths inside the data set; never empty.
+
+    `manifest` holds the bytes of `by.manifest`, None if there is no such file. Raises DataError or ConfigError, which begin
+    with `where`, if nothing is told of an image.
+    """
+    if by.pattern is not None:
+        return _by_pattern(where, key, paths, by.pattern, by.named)
+    if manifest is None:
+        raise DataError(f"{where}: has no file {by.manifest!r}, which `{key}.manifest` names")
+    value_of = _read_column(f"{where}: {by.manifest}", manifest, cast(str, by.column))
+    if missed := [path for path in paths if not value_of.get(path)]:
+        raise DataError(f"{where}: {by.manifest} gives no {by.column!r} for {some(missed)}; add rows for them")
+    return [value_of[path] for path in paths]
+
+
+def _by_pattern(where: str, key: str, paths: Sequence[str], pattern: str, named: str) -> list[str]:
+    matches = [re.search(pattern, path) for path in paths]
+    names = [match and match[named] for match in matches]
+    if missed := [path for path, name in zip(paths, names, strict=True) if not name]:
+        raise ConfigError(f"{where}: `{key}.pattern` {pattern!r} finds no {named} in {some(missed)}; mend the pattern")
+    return cast(list[str], names)
+
+
+def _read_column(where: str, manifest: bytes, column: str) -> dict[str, str]:
+    """The column's value of each file."""
+    try:
+        # Spreadsheets put a byte order mark before the first column's name.
+        rows = csv.DictReader(io.StringIO(manifest.decode("utf-8-sig"), newline=""), strict=True)
+        missing = {"file", column} - set(rows.fieldnames or ())
+        if missing:
+            raise DataError(f"{where}: has no column {some(sorted(missing))}; it has {some(rows.fieldnames or ())}")
+        value_of: dict[str, str] = {}
+        for row in rows:
+            file, value = (row["file"] or "").removeprefix("./"), (row[column] or "").strip()
+            if value_of.setdefault(file, value) != value:
+                raise DataError(f"{where}: gives both {value_of[file]!r} and {value!r} for {file!r}; keep one row")
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{where}: is no UTF-8 CSV file ({error})") from error
+    return value_of
