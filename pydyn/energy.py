@@ -4,7 +4,8 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from math import isnan
 from typing import Any, Self
 
 from pydyn.errors import ConfigError
@@ -38,6 +39,9 @@ class Reading:
     components: dict[str, Component]
     country: str
     problem: str | None = None
+    seconds_waiting: float | None = None
+    """Of the seconds, those in which the thread that did the work was ready and other work had the processors; None where the
+    system does not tell."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -46,8 +50,10 @@ class Reading:
     def part(self, share: float) -> "Reading":
         """What a share of the work took, all of it costing the same; `share` in 0..1."""
         components = {name: Component(part.kwh * share, part.source) for name, part in self.components.items()}
-        kwh, kg_co2 = (None if value is None else value * share for value in (self.kwh, self.kg_co2))
-        return Reading(self.seconds * share, kwh, kg_co2, components, self.country, self.problem)
+        kwh, kg_co2, waiting = (
+            None if value is None else value * share for value in (self.kwh, self.kg_co2, self.seconds_waiting)
+        )
+        return Reading(self.seconds * share, kwh, kg_co2, components, self.country, self.problem, waiting)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -60,8 +66,10 @@ def total(readings: Sequence[Reading]) -> Reading:
     """What several stages took together; without energy if one of them has none. At least one, all of one country."""
     problem = next((reading.problem for reading in readings if reading.kwh is None), None)
     seconds, country = sum(reading.seconds for reading in readings), readings[0].country
+    waits = [reading.seconds_waiting for reading in readings if reading.seconds_waiting is not None]
+    waiting = sum(waits) if len(waits) == len(readings) else None
     if problem is not None:
-        return Reading(seconds, None, None, {}, country, problem)
+        return Reading(seconds, None, None, {}, country, problem, waiting)
     components = {
         name: Component(
             sum(reading.components[name].kwh for reading in readings if name in reading.components), component.source
@@ -75,6 +83,7 @@ def total(readings: Sequence[Reading]) -> Reading:
         sum(reading.kg_co2 or 0.0 for reading in readings),
         components,
         country,
+        seconds_waiting=waiting,
     )
 
 
@@ -104,7 +113,7 @@ class Meter:
         self._country = country
         self._tracker: Any = None
         self._problem: str | None = None
-        self._start = 0.0
+        self._start = self._waited = 0.0
         self.reading = Reading(0.0, None, None, {}, country, "nothing was measured yet")
 
     def __enter__(self) -> Self:
@@ -125,31 +134,38 @@ class Meter:
             self._tracker.start()
         except Exception as error:  # it probes hardware in many ways
             self._tracker, self._problem = None, f"codecarbon does not start ({type(error).__name__}: {error})"
-        self._start = time.perf_counter()
+        self._start, self._waited = time.perf_counter(), _seconds_waited()
         return self
 
     def __exit__(self, *exception: object) -> None:
         """End, and read."""
-        seconds = time.perf_counter() - self._start
-        self.reading = self._read(seconds)
+        seconds, waiting = time.perf_counter() - self._start, _seconds_waited() - self._waited
+        self.reading = replace(self._read(seconds), seconds_waiting=None if isnan(waiting) else waiting)
 
     def _read(self, seconds: float) -> Reading:
+        def without(problem: str | None) -> Reading:
+            return Reading(seconds, None, None, {}, self._country, problem)
+
         if self._tracker is None:
-            return Reading(seconds, None, None, {}, self._country, self._problem)
+            return without(self._problem)
         try:
             emissions = self._tracker.stop()
             data = self._tracker.final_emissions_data
             components = _components(self._tracker, data)
         except Exception as error:
-            problem = f"codecarbon gives no reading ({type(error).__name__}: {error})"
-            return Reading(seconds, None, None, {}, self._country, problem)
+            return without(f"codecarbon gives no reading ({type(error).__name__}: {error})")
         if "GPU" not in components and _computes_on_gpu():
-            return Reading(seconds, None, None, {}, self._country, "codecarbon reads nothing of the GPU that is in use")
+            return without("codecarbon reads nothing of the GPU that is in use")
         if emissions is None or not data.energy_consumed > 0:
-            return Reading(
-                seconds, None, None, {}, self._country, "codecarbon gives no reading: the work was too short"
-            )
+            return without("codecarbon gives no reading: the work was too short")
         return Reading(seconds, float(data.energy_consumed), float(emissions), components, self._country)
+
+
+def _seconds_waited() -> float:
+    # Imported here because it imports torch, which what only reads readings does without.
+    from pydyn.device import seconds_waited
+
+    return seconds_waited()
 
 
 def _computes_on_gpu() -> bool:

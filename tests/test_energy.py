@@ -6,7 +6,7 @@ import codecarbon
 import pytest
 import torch  # noqa: F401 (a meter asks whether it computes on a GPU)
 
-from pydyn.energy import Component, Meter, Reading, _components, check_country
+from pydyn.energy import Component, Meter, Reading, _components, check_country, total
 from pydyn.errors import ConfigError
 
 
@@ -58,6 +58,25 @@ def test_an_empty_reading_is_no_zero(monkeypatch):
         work()
     assert meter.reading.kwh is None
     assert meter.reading.problem
+
+
+@pytest.mark.parametrize(("before", "after", "told"), [(1.0, 3.5, 2.5), (float("nan"), float("nan"), None)])
+def test_seconds_in_which_other_work_had_the_processors_are_told(monkeypatch, before, after, told):
+    counts = iter((before, after))
+    monkeypatch.setattr("pydyn.device.seconds_waited", lambda: next(counts))
+    with Meter("ESP") as meter:
+        work()
+    assert meter.reading.seconds_waiting == told
+    assert Reading.from_dict(meter.reading.to_dict()) == meter.reading
+
+
+def test_waiting_is_divided_and_added_up_as_seconds_are():
+    readings = [Reading(10.0, None, None, {}, "ESP", "why", seconds_waiting=wait) for wait in (4.0, 1.0, None)]
+    assert readings[0].part(0.25).seconds_waiting == 1.0
+    assert total(readings[:2]).seconds_waiting == 5.0
+    assert total(readings).seconds_waiting is None
+    known = [Reading(10.0, 1.0, 1.0, {}, "ESP", seconds_waiting=wait) for wait in (4.0, 1.0)]
+    assert total(known).seconds_waiting == 5.0
 
 
 def test_an_error_of_the_work_is_not_hidden():

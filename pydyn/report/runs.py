@@ -50,9 +50,8 @@ class StudyPage:
 DISTURBED = 0.05
 
 
-def disturbance(results: Sequence[Result]) -> Iterator[str]:
-    """That times are of a shared machine, if they are."""
-    shares = {result.run.id: result.seconds_waiting / result.summary.seconds.total for result in results}
+def disturbance(shares: Mapping[str, float]) -> Iterator[str]:
+    """That times are of a shared machine, if they are: of each Run's seconds the share that it waited, NaN where unknown."""
     disturbed = {run: part for run, part in shares.items() if part > DISTURBED}
     if disturbed:
         worst = max(disturbed, key=lambda run: disturbed[run])
@@ -61,6 +60,11 @@ def disturbance(results: Sequence[Result]) -> Iterator[str]:
             f"{len(shares)} Runs, {time_share(disturbed[worst])} of those of {worst}: times, and what is made of them, say as "
             "much of the machine. Accuracies are untouched by it. The list of Runs, as CSV, has the seconds that each waited."
         )
+
+
+def shares_waited(results: Sequence[Result]) -> dict[str, float]:
+    """Of the seconds of networks trained from scratch, the share in which other work had the processors."""
+    return {result.run.id: result.seconds_waiting / result.summary.seconds.total for result in results}
 
 
 def facts_of_network(result: Result, accuracy: float) -> RunFacts:

@@ -513,3 +513,28 @@ def test_a_class_is_drawn_by_its_name_whatever_that_is(tmp_path: Path) -> None:
 def test_nothing_lies_beyond_the_edge_of_a_picture(tmp_path: Path, cut_off: list[bool]) -> None:
     report(tmp_path)
     assert cut_off and not any(cut_off)
+
+
+@pytest.mark.parametrize(("part", "said"), [(0.04, False), (0.5, True), (None, False)])
+def test_times_of_runs_that_waited_for_a_processor_are_said_to_be_disturbed(
+    tmp_path: Path, part: float | None, said: bool
+) -> None:
+    def waiting(run: FrugalRun, summary: FrugalSummary) -> FrugalSummary:
+        disturbed = part if isinstance(run, FineTuningRun) else 0.0
+        costs = {
+            stage: replace(took, seconds_waiting=None if disturbed is None else took.seconds * disturbed)
+            for stage, took in summary.costs.items()
+        }
+        return replace(summary, costs=costs)
+
+    page, written = report(tmp_path, {"frugal": {"splits": ["declared"], "search": None}}, other=waiting)
+    told = f"for more than 5 % of the seconds of 3 of the {len(written)} Runs, 50 % of those of breakhis/declared/"
+    assert (told in page) == said
+    runs = table(tmp_path, "runs")
+    tuned = runs.run.str.contains("fine-tuning")
+    seconds = sorted(
+        summary.costs["training"].seconds for run, summary in written.items() if isinstance(run, FineTuningRun)
+    )
+    found = sorted(runs[tuned].seconds_waiting)
+    assert found == pytest.approx([second * part for second in seconds]) if part else np.isnan(found).all()
+    assert runs[~tuned].seconds_waiting.eq(0).all()

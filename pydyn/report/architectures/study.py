@@ -20,7 +20,7 @@ from pydyn.report.architectures.tables import differences_table, grid_table, net
 from pydyn.report.blocks import Block, Facts, Paragraph, Section, StudyReport
 from pydyn.report.dynamic.differences import in_words
 from pydyn.report.results import Replicates, StudyResults, last_accuracy_percent, read_study
-from pydyn.report.runs import StudyPage, disturbance, facts_of_network
+from pydyn.report.runs import StudyPage, disturbance, facts_of_network, shares_waited
 from pydyn.report.tables import duration, number, share, with_interval
 from pydyn.selection.dynamic import Dynamic
 from pydyn.studies.run import AnyRun
@@ -207,4 +207,4 @@ def _caveats(results: StudyResults, rows: Sequence[Row]) -> Iterator[str]:
             "Dynamic Training replaces images when the accuracy on the test images, of which its figures are, stalls: as under "
             "the protocol paper, that may flatter it. The source's own trainings look at no accuracy."
         )
-    yield from disturbance(results.results)
+    yield from disturbance(shares_waited(results.results))

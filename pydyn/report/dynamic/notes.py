@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pydyn.report import published
 from pydyn.report.dynamic.matching import Basis, compared_papers
 from pydyn.report.results import Replicates, StudyResults, accuracy_percent, reported_images, timed_alike
-from pydyn.report.runs import disturbance
+from pydyn.report.runs import disturbance, shares_waited
 from pydyn.report.statistics import sampling_half_width
 from pydyn.report.tables import number
 from pydyn.studies.run import PUBLISHED_BATCH_SIZE, PUBLISHED_LEARNING_RATE
@@ -73,7 +73,7 @@ def caveats(results: StudyResults) -> Iterator[str]:
             f"The Runs were not trained on one machine in one way ({listed}): their seconds, and shares of the full pool's "
             "time, say as much of machines as of strategies."
         )
-    yield from disturbance(results.results)
+    yield from disturbance(shares_waited(results.results))
 
 
 def _differences(results: StudyResults) -> Iterator[str]:

@@ -133,6 +133,12 @@ def seconds(summary: FrugalSummary) -> float:
     return sum(reading.seconds for reading in cost(summary))
 
 
+def seconds_waiting(summary: FrugalSummary) -> float:
+    """Of `seconds`, those in which other work had the processors; NaN where a stage does not tell."""
+    waits = (reading.seconds_waiting for reading in cost(summary))
+    return sum(float("nan") if wait is None else wait for wait in waits)
+
+
 def seconds_in_all(summary: FrugalSummary) -> float:
     """With all that was tried: the learning rates too that did not win."""
     return summary.costs["search"].seconds if "search" in summary.costs else seconds(summary)

@@ -23,9 +23,10 @@ from pydyn.report.frugal.read import (
     read_frugal,
     seconds,
     seconds_in_all,
+    seconds_waiting,
 )
 from pydyn.report.frugal.searches import search_table
-from pydyn.report.runs import RunFacts, StudyPage
+from pydyn.report.runs import RunFacts, StudyPage, disturbance
 from pydyn.report.tables import capitalised, duration, number, with_interval
 from pydyn.studies.frugal_runs import HeadRun
 from pydyn.studies.run import AnyRun
@@ -248,6 +249,7 @@ def _caveats(results: FrugalResults) -> Iterator[str]:
     )
     for problem in reading_problems(results):
         yield f"Energy readings are missing: {problem}."
+    yield from disturbance({summary.run.id: seconds_waiting(summary) / seconds(summary) for summary in results.every})
 
 
 def _facts_of(summary: FrugalSummary) -> RunFacts:
@@ -271,6 +273,7 @@ def _facts_of(summary: FrugalSummary) -> RunFacts:
         more={
             "balanced_accuracy_percent": balanced_accuracy(summary),
             "kg_co2": kg_co2(summary),
+            "seconds_waiting": seconds_waiting(summary),
             "n_train": summary.n_train,
             "n_validation": summary.n_validation,
             "n_test": summary.n_test,
