@@ -11,15 +11,13 @@ from pydyn.report.dynamic.names import PROTOCOLS
 from pydyn.report.results import Replicates, accuracy_percent, total_seconds
 from pydyn.report.statistics import LEVEL, Estimate, paired_difference
 from pydyn.report.tables import Cell, Table, capitalised, label, listing, missing, number, share, time_share
-from pydyn.selection.controls import Fixed, Full
 from pydyn.selection.dynamic import Dynamic
-from pydyn.selection.fresh import Fresh
-from pydyn.selection.infobatch import InfoBatch
+from pydyn.selection.registry import STRATEGIES
 
 NO_CLAIM = "n = 1 for each: no interval, no claim"
 
-# What Dynamic Training has to beat, the plainest first.
-CONTROLS = (Full, Fixed, Fresh, InfoBatch)
+# What Dynamic Training has to beat, the plainest first: whatever else there is.
+CONTROLS = tuple(kind for kind in STRATEGIES.values() if kind is not Dynamic)
 
 images_trained = attrgetter("images_trained")
 
@@ -99,7 +97,7 @@ def interval_cell(low: float | None, high: float | None) -> Cell:
 
 
 def sentences(rows: Sequence[Replicates], names: Sequence[str]) -> Iterator[str]:
-    """Every dynamic strategy against its controls (the full pool, fixed subsets, fresh ones, InfoBatch) and the plainest."""
+    """Every dynamic strategy against the strategies of all other kinds and the plainest of its own."""
     for row, name in zip(rows, names, strict=True):
         told = [
             (difference, reference, against)
