@@ -18,7 +18,7 @@ from pydyn.report.architectures.rows import (
 )
 from pydyn.report.architectures.tables import differences_table, grid_table, networks_table
 from pydyn.report.blocks import Block, Facts, Paragraph, Section, StudyReport
-from pydyn.report.dynamic.differences import in_words
+from pydyn.report.paired import in_words
 from pydyn.report.results import Replicates, StudyResults, last_accuracy_percent, read_study
 from pydyn.report.runs import StudyPage, disturbance, facts_of_network
 from pydyn.report.tables import duration, number, share, with_interval

@@ -6,7 +6,6 @@ from pathlib import Path
 from pydyn.config.main import Config
 from pydyn.report import published
 from pydyn.report.blocks import Block, Facts, Heading, Paragraph, Section, StudyReport
-from pydyn.report.dynamic.differences import in_words
 from pydyn.report.frugal.accuracy import accuracy_drawing, accuracy_table, parts_sentences, parts_table
 from pydyn.report.frugal.changes import change_table, mean_sentences, saved
 from pydyn.report.frugal.costs import cost_drawing, cost_table, reading_problems
@@ -25,6 +24,7 @@ from pydyn.report.frugal.read import (
     seconds_in_all,
 )
 from pydyn.report.frugal.searches import search_table
+from pydyn.report.paired import in_words
 from pydyn.report.runs import RunFacts, StudyPage
 from pydyn.report.tables import capitalised, duration, number, with_interval
 from pydyn.studies.frugal_runs import HeadRun
