@@ -5,13 +5,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from pydyn.config.base import Count, Listed, Section
-from pydyn.selection.controls import Fixed, Full
+from pydyn.selection import registry
 from pydyn.selection.dynamic import Dynamic
-from pydyn.selection.fresh import Fresh
-from pydyn.selection.infobatch import InfoBatch
 
 Positive = Annotated[float, Field(gt=0)]
-AnyStrategy = Annotated[Full | Fixed | Fresh | InfoBatch | Dynamic, Field(discriminator="name")]
+AnyStrategy = Annotated[registry.AnyStrategy, Field(discriminator="name")]
 Protocol = Literal["paper", "holdout"]
 
 

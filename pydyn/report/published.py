@@ -56,9 +56,15 @@ def grid(paper: Paper) -> dict[tuple[int, float], Figure]:
     }
 
 
-def full(paper: Paper) -> Figure:
-    """Training on the full pool (table 4)."""
-    return comparison(paper, share=1.0)[0]
+def full(paper: Paper, augmentation: bool = False) -> Figure:
+    """Training on the full pool (table 4), or with augmented images (table 5)."""
+    return comparison(paper, share=1.0, augmentation=augmentation)[0]
+
+
+def time_share(figure: Figure | None, paper: Paper, augmentation: bool = False) -> float | None:
+    """A published time as a share of the same paper's training on the full pool."""
+    whole = full(paper, augmentation).seconds
+    return figure.seconds / whole if figure and figure.seconds and whole else None
 
 
 def comparison(

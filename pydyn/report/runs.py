@@ -1,12 +1,11 @@
 """What the page says of every Run, whatever its study."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydyn.report.blocks import StudyReport
 from pydyn.report.results import DataFacts, Result, last_accuracy_percent
-from pydyn.report.tables import time_share
 
 
 @dataclass(frozen=True)
@@ -44,27 +43,6 @@ class StudyPage:
     report: StudyReport
     data: Sequence[DataFacts]
     runs: Sequence[RunFacts]
-
-
-# Of a Run's seconds: below it, times are as good as undisturbed.
-DISTURBED = 0.05
-
-
-def disturbance(shares: Mapping[str, float]) -> Iterator[str]:
-    """That times are of a shared machine, if they are: of each Run's seconds the share that it waited, NaN where unknown."""
-    disturbed = {run: part for run, part in shares.items() if part > DISTURBED}
-    if disturbed:
-        worst = max(disturbed, key=lambda run: disturbed[run])
-        yield (
-            f"Other work had the processors for more than {time_share(DISTURBED)} of the seconds of {len(disturbed)} of the "
-            f"{len(shares)} Runs, {time_share(disturbed[worst])} of those of {worst}: times, and what is made of them, say as "
-            "much of the machine. Accuracies are untouched by it. The list of Runs, as CSV, has the seconds that each waited."
-        )
-
-
-def shares_waited(results: Sequence[Result]) -> dict[str, float]:
-    """Of the seconds of networks trained from scratch, the share in which other work had the processors."""
-    return {result.run.id: result.seconds_waiting / result.summary.seconds.total for result in results}
 
 
 def facts_of_network(result: Result, accuracy: float) -> RunFacts:

@@ -117,10 +117,10 @@ def capitalised(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def spread(prefix: str, estimate: Estimate) -> dict[str, float | None]:
-    """An estimate as columns of a CSV file."""
+def spread(prefix: str, estimate: Estimate | None) -> dict[str, float | None]:
+    """An estimate, or that there is none, as columns of a CSV file."""
     return {
-        f"{prefix}_mean": estimate.mean,
-        f"{prefix}_std": estimate.std,
-        f"{prefix}_half_width_95": estimate.half_width,
+        f"{prefix}_mean": estimate.mean if estimate else None,
+        f"{prefix}_std": estimate.std if estimate else None,
+        f"{prefix}_half_width_95": estimate.half_width if estimate else None,
     }

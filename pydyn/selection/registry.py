@@ -1,6 +1,6 @@
-"""Every selection strategy by name. A new strategy is a class in a file of its own and a line here."""
+"""Every selection strategy: a new one is a class in a file of its own and its name here."""
 
-from typing import Any
+from typing import Any, get_args
 
 from pydyn.selection.controls import Fixed, Full
 from pydyn.selection.dynamic import Dynamic
@@ -8,13 +8,10 @@ from pydyn.selection.fresh import Fresh
 from pydyn.selection.infobatch import InfoBatch
 from pydyn.selection.strategy import Parameters
 
-STRATEGIES: dict[str, type[Parameters]] = {
-    "full": Full,
-    "fixed": Fixed,
-    "fresh": Fresh,
-    "infobatch": InfoBatch,
-    "dynamic": Dynamic,
-}
+AnyStrategy = Full | Fixed | Fresh | InfoBatch | Dynamic
+"""What a configuration may declare; the plainest first, in whose order the report compares them."""
+
+STRATEGIES: dict[str, type[Parameters]] = {kind.name: kind for kind in get_args(AnyStrategy)}
 
 
 def from_dict(declared: dict[str, Any]) -> Parameters:

@@ -51,11 +51,6 @@ class SizeBin:
     n_images: int
     n_correct: int
 
-    @property
-    def accuracy(self) -> float:
-        """In 0..1; NaN without images."""
-        return self.n_correct / self.n_images if self.n_images else float("nan")
-
 
 def accuracy_by_size(failed: Sequence[Failure], sizes: ArrayLike, n_bins: int = 8) -> list[SizeBin]:
     """How many images are classified correctly, in ranges of equal width from the smallest to the largest size.

@@ -76,25 +76,6 @@ def _correlation(covariance: Matrix) -> Matrix:
     return np.clip(percent, -100, 100)
 
 
-@dataclass(frozen=True)
-class SimilarPair:
-    """Two filters of one layer, counted from 0, and their similarity in per cent."""
-
-    first: int
-    second: int
-    percent: float
-
-
-def similar_pairs(similarity: Matrix, threshold: float) -> list[SimilarPair]:
-    """The pairs of a layer whose similarity is at least `threshold` per cent, most similar first."""
-    pairs = [
-        SimilarPair(first, second, float(similarity[first, second]))
-        for first, second in combinations(range(len(similarity)), 2)
-        if similarity[first, second] >= threshold
-    ]
-    return sorted(pairs, key=lambda pair: -pair.percent)
-
-
 def greatest_similarity(similarity: Matrix) -> NDArray[np.float64]:
     """For each filter of a layer its similarity to the filter most like it, in per cent: (F,), NaN if there is none."""
     others = similarity.copy()

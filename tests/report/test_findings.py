@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pydyn.report.page import write_report
+from pydyn.selection.registry import STRATEGIES
 from pydyn.training.summary import Summary
 from tests.report.pages import ReadTables, Synthesise, chosen, interval, report, table
 
@@ -199,12 +200,11 @@ def test_a_subset_that_never_changed_is_said_so(synthesise: Synthesise) -> None:
 
 
 def test_every_strategy_is_set_against_every_control_once(synthesise: Synthesise) -> None:
-    names = ["full", "fixed", "fresh", "infobatch", "dynamic"]
-    trials = [{"strategy": {"name": name}} for name in names] + [{"strategy": {"name": "full"}, "epochs": 4}]
+    trials = [{"strategy": {"name": name}} for name in STRATEGIES] + [{"strategy": {"name": "full"}, "epochs": 4}]
     folder, written = report(synthesise, {"dynamic": {"comparison": {"trials": trials, "replicates": 3}}})
     found = table(folder, "dynamic-comparison-differences-paper")
     pairs = {frozenset(pair) for pair in zip(found.strategy, found.against, strict=True)}
-    assert len(found) == len(pairs) == 6 * 5 // 2
+    assert len(found) == len(pairs) == len(trials) * (len(trials) - 1) // 2
     assert not found.against.str.startswith("dynamic").any()
     fresh = {run.seed: run for run in written if run.strategy.name == "fresh"}
     dynamic = {run.seed: run for run in written if run.strategy.name == "dynamic"}

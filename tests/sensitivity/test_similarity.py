@@ -8,13 +8,11 @@ from scipy import stats
 from pydyn.models.tiny import TinyNetwork
 from pydyn.sensitivity.activations import activation_maps
 from pydyn.sensitivity.similarity import (
-    SimilarPair,
     activation_similarity,
     greatest_similarity,
     kernel_similarity,
     l1_norms,
     rank_correlations,
-    similar_pairs,
 )
 
 
@@ -56,10 +54,8 @@ def test_maps_are_correlated_as_numpy_has_it(alike):
         activation_similarity(network, images.take(torch.arange(0)))
 
 
-def test_pairs_above_a_threshold_most_similar_first():
+def test_the_filter_most_like_each_other():
     similarity = np.array([[100, 95, 20, np.nan], [95, 100, 97, np.nan], [20, 97, 100, np.nan], [np.nan] * 4])
-    assert similar_pairs(similarity, 90) == [SimilarPair(1, 2, 97.0), SimilarPair(0, 1, 95.0)]
-    assert similar_pairs(similarity, 97.5) == []
     np.testing.assert_array_equal(greatest_similarity(similarity), [95, 97, 97, np.nan])
 
 

@@ -11,6 +11,8 @@ from pydyn.selection.controls import Full
 from pydyn.selection.dynamic import Dynamic
 from pydyn.studies.run import Run
 
+pytest.register_assert_rewrite("tests.training.small_heads")
+
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory) -> Path:

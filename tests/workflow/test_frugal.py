@@ -102,14 +102,19 @@ def own(workflow, **changes):
 
 @alone
 def test_a_folder_of_images_gives_a_model_a_report_and_predictions(workflow):
-    write_images(workflow.folder / "photos")
-    (workflow.folder / "photos" / "banana" / "notes.txt").write_text("not an image")
-    done = own(workflow)
+    photos = workflow.folder / "photos"
+    write_images(photos)
+    (photos / "banana" / "notes.txt").write_text("not an image")
+    corrupt = photos / "cherry" / "03.png"
+    corrupt.write_bytes(corrupt.read_bytes()[:100])
+    done = own(workflow, datasets={"mine": {**OWN["datasets"]["mine"], "skip_unreadable": True}})
     assert done.returncode == 0, done.stdout + done.stderr
     page = (workflow.results / "report" / "index.html").read_text()
     assert "ápple pie" in page
+    assert "cherry/03.png" in page
     best = next(run for run in runs_of(workflow) if run.setting.endswith("adapted-redesigned-weighted"))
     assert read_frugal_summary(best.directory(workflow.results) / "summary.json").test.accuracy > 0.9
+    corrupt.unlink()
     for verb in (
         ["export", "--output", "model", best.directory(workflow.results)],
         ["predict", "--output", "predicted.csv", "model", "photos"],
@@ -117,27 +122,18 @@ def test_a_folder_of_images_gives_a_model_a_report_and_predictions(workflow):
         command = [sys.executable, "-m", "pydyn", *map(str, verb)]
         subprocess.run(command, cwd=workflow.folder, check=True, capture_output=True)
     rows = list(csv.DictReader((workflow.folder / "predicted.csv").open()))
-    assert len(rows) == 90
+    assert len(rows) == 89
     assert np.mean([f"/{row['class']}/" in row["image"] for row in rows]) > 0.9
 
 
 @alone
-@pytest.mark.parametrize("mistake", ["empty class", "corrupt image", "one class", "wrong key", "unknown backbone"])
-def test_mistakes_in_a_folder_are_named_in_a_line(workflow, mistake):
-    photos = workflow.folder / "photos"
-    write_images(photos, ("apple",) if mistake == "one class" else ("apple", "banana"), 6)
-    changes, expected = {}, ""
+@pytest.mark.parametrize("mistake", ["empty class", "unknown backbone"])
+def test_mistakes_are_named_in_a_line(workflow, mistake):
+    write_images(workflow.folder / "photos", ("apple", "banana"), 6)
     if mistake == "empty class":
-        (photos / "cherry").mkdir()
+        (workflow.folder / "photos" / "cherry").mkdir()
+        changes = {}
         expected = "no images in class folder 'cherry'; add images or remove the folder"
-    elif mistake == "corrupt image":
-        (photos / "apple" / "03.png").write_bytes((photos / "apple" / "03.png").read_bytes()[:100])
-        expected = "apple/03.png: "
-    elif mistake == "one class":
-        expected = "has 1 class folders with images ('apple'); a classifier needs at least two"
-    elif mistake == "wrong key":
-        changes = {"frugal": {**OWN["frugal"], "replicats": 2}}
-        expected = "frugal.replicats: unknown key (did you mean 'replicates'?)"
     else:
         changes = {"frugal": {**OWN["frugal"], "backbones": [{"name": "resnet19"}]}}
         expected = "backbone 'resnet19' is unknown, allowed are efficientnet_lite0"
@@ -147,14 +143,3 @@ def test_mistakes_in_a_folder_are_named_in_a_line(workflow, mistake):
     assert expected in output
     assert "Traceback" not in output
     assert not (workflow.results / "report").exists()
-
-
-@alone
-def test_a_corrupt_image_may_be_left_out_and_is_named_in_the_report(workflow):
-    photos = workflow.folder / "photos"
-    write_images(photos)
-    (photos / "cherry" / "03.png").write_bytes((photos / "cherry" / "03.png").read_bytes()[:100])
-    datasets = {"mine": {**OWN["datasets"]["mine"], "skip_unreadable": True}}
-    done = own(workflow, datasets=datasets)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "cherry/03.png" in (workflow.results / "report" / "index.html").read_text()

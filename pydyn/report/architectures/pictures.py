@@ -1,6 +1,6 @@
 """Pictures of the study `architectures`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -22,6 +22,7 @@ from pydyn.report.figures import (
     verbatim,
 )
 from pydyn.report.results import Replicates
+from pydyn.report.tables import NOT_RUN
 from pydyn.training.history import Epoch
 
 
@@ -30,7 +31,7 @@ def curves_drawing(rows: Sequence[Row]) -> Drawing:
     with style():
         figure = Figure(figsize=(PAGE_WIDTH, 4.6))
         axes = figure.subplots(2, 2, sharex=True)
-        panels = (
+        panels: tuple[tuple[str, Callable[[Epoch], float]], ...] = (
             ("training accuracy, %", lambda epoch: 100 * epoch.train_accuracy),
             ("test accuracy, %", lambda epoch: 100 * epoch.validation_accuracy),
             ("training loss", lambda epoch: epoch.train_loss),
@@ -40,7 +41,7 @@ def curves_drawing(rows: Sequence[Row]) -> Drawing:
             for position, row in enumerate(rows):
                 epochs = np.arange(1, row.replicates.run.epochs + 1, dtype=np.float64)
                 line = line_style(position)
-                mean_and_band(axis, epochs, row.replicates.curves(_typed(value)), "range", **line, label=row.name)
+                mean_and_band(axis, epochs, row.replicates.curves(value), "range", **line, label=row.name)
             frame_epochs(axis, max(row.replicates.run.epochs for row in rows))
             axis.set_title(title)
         for axis in axes[1]:
@@ -52,13 +53,6 @@ def curves_drawing(rows: Sequence[Row]) -> Drawing:
             "weights change, with dropout and augmentation where the experiment has them."
         )
         return finish("architectures-curves", caption, figure)
-
-
-def _typed(value: object):  # type: ignore[no-untyped-def]
-    def of(epoch: Epoch) -> float:
-        return float(value(epoch))  # type: ignore[operator]
-
-    return of
 
 
 def confusion_drawing(rows: Sequence[Row], best: Replicates | None, class_names: Sequence[str]) -> Drawing:
@@ -108,7 +102,7 @@ def grid_drawing(rows: Sequence[Replicates]) -> Drawing:
     for n_epochs in epochs:
         for title, values in (("measured", found), ("published", told)):
             grid = np.array([[values.get((rate, size, n_epochs), np.nan) for rate in rates] for size in sizes])
-            texts = [[NOTHING if np.isnan(value) else f"{value:.1f}" for value in line] for line in grid]
+            texts = [[NOT_RUN if np.isnan(value) else f"{value:.1f}" for value in line] for line in grid]
             if not np.isnan(grid).all():
                 panels.append(
                     Panel(f"{n_epochs} epochs, {title}", [str(size) for size in sizes], grid, texts, "accuracy")
@@ -117,6 +111,3 @@ def grid_drawing(rows: Sequence[Replicates]) -> Drawing:
         figure = heat_maps(panels, [f"{rate:g}" for rate in rates], ("batch", "learning rate"))
         caption = "Experiment 3: accuracy in percent after the last epoch. One colour scale for all."
         return finish("architectures-grid", caption, figure)
-
-
-NOTHING = "not run"

@@ -18,9 +18,10 @@ from pydyn.report.architectures.rows import (
 )
 from pydyn.report.architectures.tables import differences_table, grid_table, networks_table
 from pydyn.report.blocks import Block, Facts, Paragraph, Section, StudyReport
-from pydyn.report.dynamic.differences import in_words
+from pydyn.report.caveats import data_differences, disturbance, shares_waited
+from pydyn.report.paired import in_words
 from pydyn.report.results import Replicates, StudyResults, last_accuracy_percent, read_study
-from pydyn.report.runs import StudyPage, disturbance, facts_of_network, shares_waited
+from pydyn.report.runs import StudyPage, facts_of_network
 from pydyn.report.tables import duration, number, share, with_interval
 from pydyn.selection.dynamic import Dynamic
 from pydyn.studies.run import AnyRun
@@ -177,20 +178,9 @@ def _dead_percent_of(cells: Sequence[Replicates]) -> float:
 
 
 def _caveats(results: StudyResults, rows: Sequence[Row]) -> Iterator[str]:
-    data, study = results.data, results.config.architectures
+    study = results.config.architectures
     assert study is not None
-    differences = []
-    if not published.is_dataset(data.class_names):
-        differences.append(f"the data set {data.name} instead of {published.DATASET}")
-    else:
-        if data.declaration.get("source") in ("archive", "folder"):
-            differences.append(f"images from {data.declaration['source']}, which may be lossy copies")
-        if data.image_shape != published.IMAGE_SHAPE:
-            differences.append(f"images of {data.size}")
-    if data.n_train != published.POOL:
-        differences.append(f"{data.n_train:,} training images instead of {published.POOL:,}")
-    if data.n_test != published.REPORTED_ON:
-        differences.append(f"{data.n_test:,} test images instead of {published.REPORTED_ON:,}")
+    differences = list(data_differences(results.data))
     if study.epochs != 10:
         differences.append(f"{study.epochs} epochs instead of 10")
     if study.grid and study.grid.share != GRID_SHARE:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from pydyn.report import published
 from pydyn.report.architectures.rows import Row, accuracies, collapsed, dead_percent, difference, losses
-from pydyn.report.dynamic.differences import interval_cell
+from pydyn.report.paired import difference_columns, interval_cell
 from pydyn.report.results import Replicates, StudyResults, reported_images, total_seconds
 from pydyn.report.tables import (
     NONE,
@@ -91,7 +91,6 @@ def differences_table(rows: Sequence[Row]) -> Table | None:
         found = difference(ours.replicates, theirs.replicates)
         if found is None:
             continue
-        low, high = found.interval or (None, None)
         told = (
             ours.published.accuracy_percent - theirs.published.accuracy_percent
             if ours.published and theirs.published
@@ -101,11 +100,7 @@ def differences_table(rows: Sequence[Row]) -> Table | None:
             {
                 "experiment": ours.name,
                 "against": theirs.name,
-                "pairs": found.n,
-                "difference_points": found.mean,
-                "interval_low": low,
-                "interval_high": high,
-                "verdict": found.verdict,
+                **difference_columns(found),
                 "published_difference_points": told,
             }
         )

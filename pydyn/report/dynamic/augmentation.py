@@ -138,15 +138,12 @@ def _published_table() -> Table:
 
 
 def _published_record(paper: Paper, found: Counterpart | None) -> dict[str, Any]:
-    (full,) = published.comparison(paper, 1.0, augmentation=True, dynamic=False)
     figure = found.figure if found else None
     return {
         f"published_{paper}_accuracy_percent": figure.accuracy_percent if figure else None,
         f"published_{paper}_there": ", ".join(found.there) if found else None,
         f"published_{paper}_seconds_gtx1070": figure.seconds if figure else None,
-        f"published_{paper}_time_share_of_full": (
-            figure.seconds / full.seconds if figure and figure.seconds and full.seconds else None
-        ),
+        f"published_{paper}_time_share_of_full": published.time_share(figure, paper, augmentation=True),
     }
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pydyn.report.dynamic.differences import CONTROLS, interval_cell
+from pydyn.report.dynamic.differences import CONTROLS
 from pydyn.report.dynamic.names import PROTOCOLS
+from pydyn.report.paired import difference_columns, interval_cell
 from pydyn.report.results import Replicates, Result, timed_alike
 from pydyn.report.statistics import estimate
 from pydyn.report.tables import Cell, Table, label, listing, missing, number, seconds
@@ -84,14 +85,8 @@ def _columns(pairs: Sequence[tuple[Result, Result]]) -> dict[str, Any]:
             columns[f"{name}_without"] = "no epoch by then"
             continue
         difference = estimate([100 * (ours[-1] - theirs[-1]) for ours, theirs in within])
-        low, high = difference.interval or (None, None)
-        columns |= {
-            f"{name}_difference_points": difference.mean,
-            f"{name}_interval_low": low,
-            f"{name}_interval_high": high,
-            f"{name}_verdict": difference.verdict,
-            f"{name}_best_difference_points": float(np.mean([100 * (max(a) - max(b)) for a, b in within])),
-        }
+        columns |= {f"{name}_{column}": value for column, value in difference_columns(difference).items()}
+        columns[f"{name}_best_difference_points"] = float(np.mean([100 * (max(a) - max(b)) for a, b in within]))
     return columns
 
 

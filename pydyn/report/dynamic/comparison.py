@@ -111,7 +111,7 @@ def _frame(
 
 
 def _published_columns(paper: Paper, found: Counterpart | None) -> dict[str, Any]:
-    whole, figure = published.full(paper).seconds, found.figure if found else None
+    figure = found.figure if found else None
     return {
         f"published_{paper}_accuracy_percent": figure.accuracy_percent if figure else None,
         f"published_{paper}_epochs": figure.epochs if figure else None,
@@ -119,9 +119,7 @@ def _published_columns(paper: Paper, found: Counterpart | None) -> dict[str, Any
         f"published_{paper}_there": ", ".join(found.there) if found else None,
         f"published_{paper}_matched_by": found.basis if found else None,
         f"published_{paper}_seconds_gtx1070": figure.seconds if figure else None,
-        f"published_{paper}_time_share_of_full": figure.seconds / whole
-        if figure and figure.seconds and whole
-        else None,
+        f"published_{paper}_time_share_of_full": published.time_share(figure, paper),
     }
 
 

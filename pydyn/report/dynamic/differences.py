@@ -8,24 +8,32 @@ from typing import Any
 import pandas as pd
 
 from pydyn.report.dynamic.names import PROTOCOLS
+from pydyn.report.paired import NO_CLAIM, difference_columns, interval_cell
 from pydyn.report.results import Replicates, accuracy_percent, total_seconds
 from pydyn.report.statistics import LEVEL, Estimate, paired_difference
-from pydyn.report.tables import Cell, Table, capitalised, label, listing, missing, number, share, time_share
-from pydyn.selection.controls import Fixed, Full
+from pydyn.report.tables import Cell, Table, capitalised, label, listing, number, share, time_share
 from pydyn.selection.dynamic import Dynamic
-from pydyn.selection.fresh import Fresh
-from pydyn.selection.infobatch import InfoBatch
+from pydyn.selection.registry import STRATEGIES
 
-NO_CLAIM = "n = 1 for each: no interval, no claim"
-
-# What Dynamic Training has to beat, the plainest first.
-CONTROLS = (Full, Fixed, Fresh, InfoBatch)
+# What Dynamic Training has to beat, the plainest first: whatever else there is.
+CONTROLS = tuple(kind for kind in STRATEGIES.values() if kind is not Dynamic)
 
 images_trained = attrgetter("images_trained")
 
 
 # The plainest Dynamic Training, as published first: what its variants have to beat.
 PLAIN: dict[str, Any] = {"scheme": "base", "trigger": "absolute", "replacements": "uniform"}
+
+_COLUMNS = (
+    "strategy",
+    "against",
+    "pairs",
+    "difference_points",
+    "std",
+    "interval_low",
+    "interval_high",
+    "verdict",
+)
 
 
 def difference_frame(rows: Sequence[Replicates], names: Sequence[str]) -> pd.DataFrame:
@@ -37,8 +45,9 @@ def difference_frame(rows: Sequence[Replicates], names: Sequence[str]) -> pd.Dat
             # Of two controls one difference says it: full less fixed is fixed less full with the other sign.
             later = reference_rank is not None and (rank is None or rank > reference_rank)
             if (later or _is_variant(row, reference)) and (difference := paired(row, reference)):
-                records.append({"strategy": name, "against": reference_name} | _columns(difference))
-    return pd.DataFrame(records)
+                named = {"strategy": name, "against": reference_name, "std": difference.std}
+                records.append(named | difference_columns(difference))
+    return pd.DataFrame(records, columns=_COLUMNS)
 
 
 def _rank(row: Replicates, position: int) -> tuple[int, int] | None:
@@ -60,18 +69,6 @@ def paired(row: Replicates, reference: Replicates) -> Estimate | None:
     return paired_difference(row.by_seed(accuracy_percent), reference.by_seed(accuracy_percent))
 
 
-def _columns(difference: Estimate) -> dict[str, Any]:
-    low, high = difference.interval or (None, None)
-    return {
-        "pairs": difference.n,
-        "difference_points": difference.mean,
-        "std": difference.std,
-        "interval_low": low,
-        "interval_high": high,
-        "verdict": difference.verdict,
-    }
-
-
 def difference_table(frame: pd.DataFrame, protocol: str, experiment: str) -> Table:
     """The differences, with a verdict each."""
     columns = {
@@ -91,15 +88,8 @@ def difference_table(frame: pd.DataFrame, protocol: str, experiment: str) -> Tab
     return listing(f"dynamic-{experiment}-differences-{protocol}", caption, frame, columns)
 
 
-def interval_cell(low: float | None, high: float | None) -> Cell:
-    """Both ends of a difference's interval, or that there is none."""
-    if low is None or high is None or pd.isna(low):
-        return missing("no interval")
-    return Cell(f"{number(low, 2, sign=True)} to {number(high, 2, sign=True)}")
-
-
 def sentences(rows: Sequence[Replicates], names: Sequence[str]) -> Iterator[str]:
-    """Every dynamic strategy against its controls (the full pool, fixed subsets, fresh ones, InfoBatch) and the plainest."""
+    """Every dynamic strategy against the strategies of all other kinds and the plainest of its own."""
     for row, name in zip(rows, names, strict=True):
         told = [
             (difference, reference, against)
@@ -187,18 +177,3 @@ def _cost(row: Replicates, reference: Replicates, name: str) -> str:
         row.estimate(value).mean / reference.estimate(value).mean for value in (images_trained, total_seconds)
     )
     return f"It trained on {share(images)} of the images of {name}, in {time_share(seconds)} of the time."
-
-
-def in_words(difference: Estimate) -> str:
-    """A difference and what it is worth."""
-    points = f"{number(difference.mean, 2, sign=True)} points"
-    if difference.n == 1:
-        return f"{points} ({NO_CLAIM})"
-    if difference.interval is None:
-        return f"{points} in each of {difference.n} pairs ({difference.verdict})"
-    low, high = difference.interval
-    pairs = f"n = {difference.n} pairs"
-    if difference.verdict != "holds":  # most are not, so in fewer words
-        return f"{points}, not resolved (95 % interval ± {number((high - low) / 2, 2)}, {pairs})"
-    interval = f"95 % interval {number(low, 2, sign=True)} to {number(high, 2, sign=True)}"
-    return f"{points}, a difference that holds ({interval}, {pairs})"

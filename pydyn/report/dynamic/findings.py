@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from pydyn.report.dynamic.differences import NO_CLAIM, chance, in_words, paired, sentences
+from pydyn.report.dynamic.differences import chance, paired, sentences
 from pydyn.report.dynamic.names import PROTOCOLS, row_names
+from pydyn.report.paired import NO_CLAIM, in_words
 from pydyn.report.results import Replicates, StudyResults, accuracy_percent, reported_images
 from pydyn.report.tables import capitalised, number, share, with_interval
 from pydyn.selection.dynamic import Dynamic

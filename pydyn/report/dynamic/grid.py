@@ -14,7 +14,7 @@ from pydyn.report.dynamic.grid_maps import accuracy_map, time_map
 from pydyn.report.dynamic.matching import compared_papers, grid_papers
 from pydyn.report.dynamic.names import mean_seconds
 from pydyn.report.dynamic.notes import INTERVALS, conditions, match_note, network_note, sampling_points
-from pydyn.report.dynamic.planes import GridRow, Plane, find_planes, published_figure, time_share_of
+from pydyn.report.dynamic.planes import GridRow, Plane, find_planes, published_figure
 from pydyn.report.published import Paper
 from pydyn.report.results import StudyResults, accuracy_percent, last_accuracy_percent, total_seconds
 from pydyn.report.tables import (
@@ -97,7 +97,7 @@ def _record(plane: Plane, row: GridRow, beta: float) -> dict[str, Any]:
         figure = published_figure(plane, row, beta, paper)
         record[f"published_{paper}_accuracy_percent"] = figure.accuracy_percent if figure else None
         record[f"published_{paper}_seconds_gtx1070"] = figure.seconds if figure else None
-        record[f"published_{paper}_time_share_of_full"] = time_share_of(figure, paper)
+        record[f"published_{paper}_time_share_of_full"] = published.time_share(figure, paper)
     return record
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from pydyn.report import published
 from pydyn.report.dynamic.names import mean_seconds
-from pydyn.report.dynamic.planes import Plane, time_share_of
+from pydyn.report.dynamic.planes import Plane
 from pydyn.report.figures import Drawing, Panel, finish, heat_maps, style
 from pydyn.report.published import Figure, Paper
 from pydyn.report.results import DataFacts, Replicates, accuracy_percent, total_seconds
@@ -64,7 +64,7 @@ def _time(unit: float, cell: Replicates) -> float:
 
 
 def _published_time(paper: Paper, relative: bool, figure: Figure) -> float:
-    value = time_share_of(figure, paper) if relative else figure.seconds
+    value = published.time_share(figure, paper) if relative else figure.seconds
     return np.nan if value is None else 100 * value if relative else value
 
 

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from pydyn.report import published
+from pydyn.report.caveats import data_differences, disturbance, shares_waited
 from pydyn.report.dynamic.matching import Basis, compared_papers
 from pydyn.report.results import Replicates, StudyResults, accuracy_percent, reported_images, timed_alike
-from pydyn.report.runs import disturbance, shares_waited
 from pydyn.report.statistics import sampling_half_width
 from pydyn.report.tables import number
 from pydyn.studies.run import PUBLISHED_BATCH_SIZE, PUBLISHED_LEARNING_RATE
@@ -77,19 +77,7 @@ def caveats(results: StudyResults) -> Iterator[str]:
 
 
 def _differences(results: StudyResults) -> Iterator[str]:
-    study, data = results.config.dynamic, results.data
-    assert study is not None
-    if not published.is_dataset(data.class_names):
-        yield f"the data set {data.name} instead of {published.DATASET}"
-    else:
-        if data.declaration.get("source") in ("archive", "folder"):
-            yield f"images from {data.source}, which may be lossy copies"
-        if data.image_shape != published.IMAGE_SHAPE:
-            yield f"images of {data.size}"
-    if data.n_train != published.POOL:
-        yield f"{data.n_train:,} training images instead of {published.POOL:,}"
-    if data.n_test != published.REPORTED_ON:
-        yield f"{data.n_test:,} test images instead of {published.REPORTED_ON:,}"
+    yield from data_differences(results.data)
     held_out = sorted({r.summary.n_pool for r in results.results if r.run.protocol == "holdout"})
     if held_out:
         pools = " or ".join(f"{n_pool:,}" for n_pool in held_out)

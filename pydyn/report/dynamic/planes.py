@@ -130,9 +130,3 @@ def published_figure(plane: Plane, row: GridRow, beta: float, paper: Paper) -> F
     if row.published is None or paper not in plane.papers:
         return None
     return published.grid(paper).get((row.published, beta))
-
-
-def time_share_of(figure: Figure | None, paper: Paper) -> float | None:
-    """A published time as a share of the same paper's full-pool training."""
-    whole = published.full(paper).seconds
-    return figure.seconds / whole if figure and figure.seconds and whole else None

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pydyn.report.dynamic.differences import in_words, interval_cell
 from pydyn.report.figures import COLOURS, PAGE_WIDTH, Drawing, finish, style
 from pydyn.report.frugal.names import SPLITS
 from pydyn.report.frugal.read import FrugalResults, Row, Value, accuracy, balanced_accuracy, fine_tuning_of
+from pydyn.report.paired import difference_columns, in_words, interval_cell
 from pydyn.report.statistics import Estimate, estimate
-from pydyn.report.tables import NONE, Cell, Table, label, listing, missing, number, with_interval
+from pydyn.report.tables import NONE, Cell, Table, label, listing, missing, number, spread, with_interval
 
 MEASURES: dict[str, tuple[str, Value, int]] = {
     "accuracy_percent": ("accuracy, %", accuracy, 1),
@@ -44,12 +44,7 @@ def accuracy_table(place: tuple[str, str, str], rows: Sequence[Row]) -> Table:
     for row in rows:
         record: dict[str, Any] = {"setting": row.run.setting, "what": row.name, "n": len(row.results)}
         for name, (_, value, _) in measures.items():
-            found = row.estimate(value)
-            record |= {
-                f"{name}_mean": found.mean if found else None,
-                f"{name}_std": found.std if found else None,
-                f"{name}_half_width_95": found.half_width if found else None,
-            }
+            record |= spread(name, row.estimate(value))
         records.append(record)
     columns: dict[str, Callable[[Any], Cell]] = {
         "": lambda row: label(row.what, f"n = {row.n}"),
@@ -109,18 +104,7 @@ def parts_table(place: tuple[str, str, str], rows: Sequence[Row]) -> Table | Non
             )
             if difference is None:
                 continue
-            low, high = difference.interval or (None, None)
-            records.append(
-                {
-                    "part": part,
-                    "where": where,
-                    "pairs": difference.n,
-                    "difference_points": difference.mean,
-                    "interval_low": low,
-                    "interval_high": high,
-                    "verdict": difference.verdict,
-                }
-            )
+            records.append({"part": part, "where": where, **difference_columns(difference)})
     if not records:
         return None
     columns = {

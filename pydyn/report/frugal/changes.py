@@ -20,7 +20,7 @@ from pydyn.report.frugal.read import (
     seconds,
 )
 from pydyn.report.statistics import Estimate, estimate
-from pydyn.report.tables import NONE, Cell, Table, beside, label, listing, missing, number, with_interval
+from pydyn.report.tables import NONE, Cell, Table, beside, label, listing, missing, number, spread, with_interval
 
 QUANTITIES: dict[str, tuple[str, bool]] = {
     "accuracy_change_points": ("accuracy, points", True),
@@ -119,10 +119,7 @@ def change_table(results: FrugalResults) -> Table | None:
         }
         for quantity, found in change.found.items():
             told = published_beside(change, every, quantity)
-            record |= {
-                f"{quantity}_mean": found.mean if found else None,
-                f"{quantity}_std": found.std if found else None,
-                f"{quantity}_half_width_95": found.half_width if found else None,
+            record |= spread(quantity, found) | {
                 f"published_{quantity}_mean": told[0] if told else None,
                 f"published_{quantity}_std": told[1] if told else None,
             }

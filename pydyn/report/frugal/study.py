@@ -6,7 +6,7 @@ from pathlib import Path
 from pydyn.config.main import Config
 from pydyn.report import published
 from pydyn.report.blocks import Block, Facts, Heading, Paragraph, Section, StudyReport
-from pydyn.report.dynamic.differences import in_words
+from pydyn.report.caveats import disturbance
 from pydyn.report.frugal.accuracy import accuracy_drawing, accuracy_table, parts_sentences, parts_table
 from pydyn.report.frugal.changes import change_table, mean_sentences, saved
 from pydyn.report.frugal.costs import cost_drawing, cost_table, reading_problems
@@ -26,7 +26,8 @@ from pydyn.report.frugal.read import (
     seconds_waiting,
 )
 from pydyn.report.frugal.searches import search_table
-from pydyn.report.runs import RunFacts, StudyPage, disturbance
+from pydyn.report.paired import in_words
+from pydyn.report.runs import RunFacts, StudyPage
 from pydyn.report.tables import capitalised, duration, number, with_interval
 from pydyn.studies.frugal_runs import HeadRun
 from pydyn.studies.run import AnyRun
