@@ -232,6 +232,34 @@ def test_files_that_are_no_mapping_are_refused_by_name(tmp_path, content):
         read(file)
 
 
+@pytest.mark.parametrize(
+    ("content", "key", "lines"),
+    [
+        ("datasets: {a: {source: shapes}}\nstudies: [dynamic]\ndatasets: {b: {source: shapes}}\n", "datasets", (1, 3)),
+        ("dynamic:\n  epochs: 30\n  grid: null\n  epochs: 3\n", "epochs", (2, 4)),
+        ("dynamic: {epochs: 30, epochs: 3}", "epochs", (1, 1)),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_where_it_does(tmp_path, content, key, lines):
+    file = tmp_path / "twice.yaml"
+    file.write_text(content)
+    with pytest.raises(
+        ConfigError, match=rf"twice\.yaml: has the key '{key}' in line {lines[0]} and again in line {lines[1]}"
+    ):
+        read(file)
+
+
+def test_a_key_that_replaces_a_merged_one_stands_once(tmp_path):
+    (tmp_path / "merged.yaml").write_text("inner: {a: &first {<<: &base {k: 1}, k: 2}}\nouter: {<<: *first, k: 3}\n")
+    assert read(tmp_path / "merged.yaml")["outer"] == {"k": 3}
+
+
+def test_folders_may_be_named_from_home(raw, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    config = parse({**raw, "results": "~/results", "data_root": "~/data"})
+    assert (config.results, config.data_root) == ("/home/me/results", "/home/me/data")
+
+
 def test_a_missing_file_is_refused_by_name(tmp_path):
     with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read"):
         load(tmp_path / "absent.yaml")

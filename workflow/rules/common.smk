@@ -5,6 +5,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
+from pydyn.config.main import read
 from pydyn.data.checks import source_state
 from pydyn.errors import PydynError
 from pydyn.files import in_a_line, write_text
@@ -23,6 +24,7 @@ from pydyn.workflow import has_gpu, tell_report, use_own_tools
 
 use_own_tools()
 try:
+    read(*workflow.configfiles)  # what Snakemake takes of them without a word, this refuses
     PLAN = make_plan(config)
 except PydynError as error:
     raise WorkflowError(str(error)) from None
