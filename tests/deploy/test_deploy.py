@@ -118,6 +118,12 @@ def test_onnx_computes_the_same(models, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
+def test_an_onnx_file_of_the_model_before_does_not_stay_beside_another(trained, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"of the model before")
+    export(trained["fine-tuning"], tmp_path, onnx=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [DESCRIPTION, WEIGHTS]
+
+
 def test_an_onnx_file_that_would_differ_is_not_written(models, tmp_path, monkeypatch):
     pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
     monkeypatch.setattr("pydyn.deploy.export.ONNX_TOLERANCE", -1.0)
