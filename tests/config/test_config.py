@@ -2,6 +2,7 @@
 
 import copy
 import json
+import tarfile
 from datetime import date
 from pathlib import Path
 
@@ -150,6 +151,24 @@ def test_missing_files_are_refused_before_any_job(raw, source, tmp_path):
         make_plan(raw)
     assert "'files'" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("what", ["archive", "weights"])
+def test_a_file_that_snakemake_would_take_for_a_pattern_is_refused_by_its_key(raw, what, tmp_path):
+    file = tmp_path / "my {set}.tar"
+    with tarfile.open(file, "w"):
+        pass
+    if what == "archive":
+        split = {"method": "stratified", "test": 0.2}
+        raw["datasets"]["files"] = {"source": "archive", "path": str(file), "split": split}
+        raw["dynamic"]["dataset"] = "files"
+        key = r"datasets\.files\.path"
+    else:
+        raw["studies"] = ["frugal"]
+        raw["frugal"] = {"datasets": ["tiny"], "backbones": [{"name": "resnet18", "weights": str(file)}]}
+        key = r"frugal\.backbones: weights"
+    with pytest.raises(ConfigError, match=rf"^{key} = '.*my {{set}}\.tar' has braces, .*; rename it$"):
+        make_plan(raw)
 
 
 def test_data_sets_that_no_study_uses_need_not_be_there(raw):
