@@ -87,6 +87,18 @@ def make_plan(raw: Mapping[str, Any]) -> Plan:
     return Plan(config, pools, chunks, features)
 
 
+def weights_state(backbone: Backbone) -> str:
+    """What changes when a file of weights has another size or date; empty where no file of the user's holds them.
+
+    As of archives (`source_state`): a workflow sees a file that is newer than what was made from it, but not one put in its place
+    that is older.
+    """
+    if backbone.weights in ("imagenet", "none"):
+        return ""
+    status = Path(backbone.weights).stat()
+    return f" {status.st_size} {status.st_mtime_ns}"
+
+
 def _check_weights(backbone: Backbone) -> None:
     """Refuse weights that are no file."""
     if backbone.weights not in ("imagenet", "none") and not Path(backbone.weights).is_file():

@@ -11,7 +11,7 @@ from pydyn.errors import PydynError
 from pydyn.files import in_a_line, write_text
 from pydyn.left_jobs import cancel_left_jobs
 from pydyn.locks import hold_folder, hold_results, refused
-from pydyn.plan import forget_false_marks, make_plan
+from pydyn.plan import forget_false_marks, make_plan, weights_state
 from pydyn.provenance import (
     analyses_digest,
     code_digest,
@@ -24,7 +24,9 @@ from pydyn.workflow import has_gpu, tell_report, use_own_tools
 
 use_own_tools()
 try:
-    read(*workflow.configfiles)  # what Snakemake takes of them without a word, this refuses
+    read(
+        *workflow.configfiles
+    )  # what Snakemake takes of them without a word, this refuses
     PLAN = make_plan(config)
 except PydynError as error:
     raise WorkflowError(str(error)) from None
