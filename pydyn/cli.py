@@ -279,12 +279,14 @@ def status(results: Path) -> None:
 @cli.command()
 @CONFIG
 @click.option("--data-root", type=click.Path(path_type=Path), multiple=True, help="A folder of data sets; may repeat.")
-def doctor(config_files: tuple[Path, ...], data_root: tuple[Path, ...]) -> None:
+@click.pass_context
+def doctor(context: click.Context, config_files: tuple[Path, ...], data_root: tuple[Path, ...]) -> None:
     """Say what was built, what was found, and what to do about what is missing."""
     from pydyn.config.main import load
     from pydyn.doctor import report as diagnosis
 
-    config = load(*config_files) if all(file.exists() for file in config_files) else None
+    named = context.get_parameter_source("config_files") is not click.core.ParameterSource.DEFAULT
+    config = load(*config_files) if named or all(file.exists() for file in config_files) else None
     click.echo(diagnosis(data_root, config))
 
 

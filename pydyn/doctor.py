@@ -16,8 +16,9 @@ import torch
 import pydyn
 from pydyn.config.main import Config
 from pydyn.data.archives import SUFFIXES
-from pydyn.data.checks import check_source
-from pydyn.errors import DataError
+from pydyn.data.checks import check_source, known_pool
+from pydyn.errors import PydynError
+from pydyn.files import in_a_line
 from pydyn.ops.extension import EXTENSION, HOW_TO_BUILD
 
 _LIBRARIES = ("torch", "torchvision", "snakemake", "numpy", "h5py")
@@ -151,9 +152,13 @@ def declared(config: Config | None) -> Iterator[Finding]:
     for name, dataset in config.datasets.items() if config else ():
         assert config is not None
         try:
+            # All that a workflow refuses before any job.
             check_source(name, dataset, Path(config.data_root))
-        except DataError as error:
+            known_pool(name, dataset, Path(config.data_root))
+        except PydynError as error:
             yield Finding(name, f"{dataset.source}, missing or wrong", str(error))
+        except OSError as error:
+            yield Finding(name, f"{dataset.source}, not readable", in_a_line(error))
         else:
             yield Finding(name, f"{dataset.source}, ready")
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydyn.config.datasets import ArchiveDataset
 from pydyn.config.main import Config, parse
 from pydyn.data.checks import check_source, known_pool
 from pydyn.energy import check_country
@@ -68,7 +69,10 @@ def make_plan(raw: Mapping[str, Any]) -> Plan:
         raise ConfigError(f"results = {config.results!r}: {blocking[0]} is a file; name a folder")
     used = sorted({name for study in config.studies for name in registry.STUDIES[study].datasets(config)})
     for name in used:
-        check_source(name, config.datasets[name], data_root)
+        dataset = config.datasets[name]
+        check_source(name, dataset, data_root)
+        if isinstance(dataset, ArchiveDataset):
+            _refuse_braces(f"datasets.{name}.path", dataset.resolve(data_root))
     pools = {name: known_pool(name, config.datasets[name], data_root) for name in used}
     for study in config.studies:
         registry.check(config, study, pools)
@@ -83,6 +87,18 @@ def make_plan(raw: Mapping[str, Any]) -> Plan:
     return Plan(config, pools, chunks, features)
 
 
+def weights_state(backbone: Backbone) -> str:
+    """What changes when a file of weights has another size or date; empty where no file of the user's holds them.
+
+    As of archives (`source_state`): a workflow sees a file that is newer than what was made from it, but not one put in its place
+    that is older.
+    """
+    if backbone.weights in ("imagenet", "none"):
+        return ""
+    status = Path(backbone.weights).stat()
+    return f" {status.st_size} {status.st_mtime_ns}"
+
+
 def _check_weights(backbone: Backbone) -> None:
     """Refuse weights that are no file."""
     if backbone.weights not in ("imagenet", "none") and not Path(backbone.weights).is_file():
@@ -90,3 +106,11 @@ def _check_weights(backbone: Backbone) -> None:
             f"frugal.backbones: weights = {backbone.weights!r} of {backbone.name} are no file here; give imagenet, none, or "
             "a file (safetensors, or a state dict of torch)"
         )
+    if backbone.weights not in ("imagenet", "none"):
+        _refuse_braces("frugal.backbones: weights", Path(backbone.weights))
+
+
+def _refuse_braces(key: str, file: Path) -> None:
+    """Of a file that is a job's input."""
+    if {"{", "}"} & set(str(file)):
+        raise ConfigError(f"{key} = {str(file)!r} has braces, which Snakemake takes for wildcards; rename it")

@@ -3,7 +3,7 @@
 import fcntl
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydyn.config.main import load
 from pydyn.errors import PydynError, RunError
 from pydyn.studies import registry
-from pydyn.studies.frugal_runs import FineTuningRun
+from pydyn.studies.frugal_runs import FeatureSet, FineTuningRun, HeadRun
 from pydyn.studies.run import AnyRun, Run
 from pydyn.training.outdated import Today
 
@@ -38,7 +38,7 @@ class RunStatus:
     """Done so far, of a Run that keeps a history while it trains."""
     problem: str = ""
     seconds: float | None = None
-    """That a complete or outdated one took."""
+    """That a complete or outdated one took; of features that other Runs have too, its part."""
 
 
 @dataclass
@@ -106,9 +106,10 @@ def read_status(results: Path) -> tuple[list[StudyStatus], list[str]]:
                 "pydyn wrote it, or the workflow was killed as it began); give the workflow's command once more"
             )
         status = StudyStatus(study)
+        sharing = Counter(run.features for run in known.values() if isinstance(run, HeadRun))
         for name, ids in chunks.items():
             problem = _problem(_log_of(results, study, name))
-            status.runs += _chunk(results, [known[run_id] for run_id in ids], today, problem)
+            status.runs += _chunk(results, [known[run_id] for run_id in ids], today, problem, sharing)
         statuses.append(status)
     logs = [log for folder in OTHER_LOGS for log in sorted((results / "logs" / folder).rglob("*.log"))]
     return statuses, [problem for problem in map(_problem, [*logs, results / "logs" / "report.log"]) if problem]
@@ -127,9 +128,11 @@ def _read_plan(path: Path) -> dict[str, dict[str, list[str]]]:
     raise PydynError(f"{path}: not a readable plan ({problem}); give the workflow's command once more")
 
 
-def _chunk(results: Path, runs: list[AnyRun], today: Today, problem: str) -> list[RunStatus]:
+def _chunk(
+    results: Path, runs: list[AnyRun], today: Today, problem: str, sharing: Mapping[FeatureSet, int]
+) -> list[RunStatus]:
     """Runs that one job trains in turn: where it ended with an error, it was in the first that is not complete."""
-    found = [_run(results, run, today) for run in runs]
+    found = [_run(results, run, today, sharing[run.features] if isinstance(run, HeadRun) else 1) for run in runs]
     unfinished = [index for index, status in enumerate(found) if status.state != "complete"]
     if problem and unfinished and not any(status.state == "in work" for status in found):
         named = [index for index in unfinished if problem.startswith(f"{runs[index].id}:")]
@@ -140,20 +143,20 @@ def _chunk(results: Path, runs: list[AnyRun], today: Today, problem: str) -> lis
     return found
 
 
-def _run(results: Path, run: AnyRun, today: Today) -> RunStatus:
+def _run(results: Path, run: AnyRun, today: Today, n_sharing: int) -> RunStatus:
     try:
-        return _readable_run(results, run, today)
+        return _readable_run(results, run, today, n_sharing)
     except RunError as error:
         return RunStatus(run, "failed", problem=str(error))
 
 
-def _readable_run(results: Path, run: AnyRun, today: Today) -> RunStatus:
+def _readable_run(results: Path, run: AnyRun, today: Today, n_sharing: int) -> RunStatus:
     directory = run.directory(results)
     if run.is_complete(results):
         path = directory / "summary.json"
         summary = _read(path, "run", "fingerprint", "code", "data")
         outdated = today.outdates(run, summary)
-        return RunStatus(run, "outdated" if outdated else "complete", seconds=_seconds(path, summary))
+        return RunStatus(run, "outdated" if outdated else "complete", seconds=_seconds(path, summary, n_sharing))
     if _is_held(directory.with_name(f".{directory.name}.lock")):
         return RunStatus(run, "in work", _epochs_done(run, directory / "history.csv"))
     if not (directory / "run.json").exists():
@@ -223,15 +226,21 @@ def _read(path: Path, *names: str) -> dict[str, Any]:
     return found
 
 
-def _seconds(path: Path, summary: Mapping[str, Any]) -> float:
-    """That a complete Run took. Each kind of summary keeps them in its own way: one figure, parts of it, or costs by stage."""
+def _seconds(path: Path, summary: Mapping[str, Any], n_sharing: int) -> float:
+    """That a complete Run took. Each kind of summary keeps them in its own way: one figure, parts of it, or costs by stage.
+
+    `n_sharing` Runs have its features, which were made once: their seconds add up to what it took.
+    """
     seconds = summary.get("seconds", summary.get("costs"))
+    parts = dict(seconds) if isinstance(seconds, dict) else {"": seconds}
+    if "search" in parts:
+        parts.pop("training", None)  # of the learning rate that won, which is among those that the search tried
     total = 0.0
-    for part in seconds.values() if isinstance(seconds, dict) else [seconds]:
+    for name, part in parts.items():
         value = part.get("seconds") if isinstance(part, dict) else part
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise _unreadable(path, f"seconds: {value!r} is no number")
-        total += value
+        total += value / n_sharing if name in ("adaptation", "extraction") else value
     return total
 
 

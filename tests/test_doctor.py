@@ -1,8 +1,16 @@
 import pytest
 import torch
+from click.testing import CliRunner
 
 from pydyn import doctor
+from pydyn.cli import cli
+from pydyn.config.main import parse
 from pydyn.ops.extension import Extension
+
+SHAPES = (
+    {"figures": {"source": "shapes"}},
+    {"shapes": {"trainings": [{"dataset": "figures", "epochs": 2, "filters": ["2-2"]}]}},
+)
 
 
 def test_report_has_every_section_and_this_installation():
@@ -38,6 +46,48 @@ def test_missing_and_empty_data_roots_say_what_to_do(tmp_path):
     assert empty.value == "no data"
     assert missing.remedy
     assert empty.remedy
+
+
+@pytest.fixture
+def declare_folder(tmp_path):
+    """Of a configuration with one data set, a folder of so many files of each class."""
+
+    def declare(**counts):
+        for name, count in counts.items():
+            (tmp_path / "data" / name).mkdir(parents=True)
+            for index in range(count):
+                (tmp_path / "data" / name / f"{index}.png").touch()
+        dataset = {"source": "folder", "path": "data", "split": {"method": "stratified", "test": 0.3}}
+        return parse(
+            {"studies": ["shapes"], "data_root": str(tmp_path), "datasets": {"mine": dataset, **SHAPES[0]}, **SHAPES[1]}
+        )
+
+    return declare
+
+
+def test_ready_is_a_data_set_that_a_workflow_takes(declare_folder):
+    found = {finding.name: finding for finding in doctor.declared(declare_folder(a=5, b=5, c=1))}
+    assert found["mine"].value == "folder, missing or wrong"
+    assert "too few images to divide into parts, in classes {'c': 1}" in found["mine"].remedy
+    assert found["figures"].value == "shapes, ready"
+
+
+def test_a_data_set_that_may_not_be_read_is_told_beside_the_others(declare_folder, monkeypatch):
+    def refuse(name, dataset, data_root):
+        if name == "mine":
+            raise PermissionError(13, "Permission denied", "data/a")
+
+    monkeypatch.setattr(doctor, "check_source", refuse)
+    found = {finding.name: finding for finding in doctor.declared(declare_folder(a=5, b=5))}
+    assert (found["mine"].value, found["mine"].remedy) == ("folder, not readable", "data/a: Permission denied")
+    assert found["figures"].value == "shapes, ready"
+
+
+def test_a_configuration_that_is_named_must_be_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(cli, ["doctor"]).exit_code == 0
+    done = CliRunner().invoke(cli, ["doctor", "--config", "mien.yaml"])
+    assert "mien.yaml: cannot be read" in str(done.exception)
 
 
 def test_missing_extension_says_why_and_how_to_build(monkeypatch):

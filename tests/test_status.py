@@ -11,7 +11,7 @@ import pytest
 
 from pydyn.config.main import Config, parse
 from pydyn.errors import PydynError
-from pydyn.provenance import training_digest
+from pydyn.provenance import fine_tuning_digest, heads_digest, training_digest
 from pydyn.report.results import read_facts
 from pydyn.status import RunStatus, StudyStatus, describe, read_status
 from pydyn.studies.frugal_runs import FineTuningRun, HeadRun
@@ -179,6 +179,30 @@ def test_a_history_tells_epochs_only_of_runs_that_write_it_while_they_train(tmp_
     statuses, _ = read_status(tmp_path)
     found = {each.run.id: (each.state, each.epochs) for status in statuses for each in status.runs}
     assert [found[run.id] for run in begun] == [("left", 0), ("begun", 3), ("begun", 0)]
+
+
+def test_what_was_done_once_counts_once(tmp_path: Path) -> None:
+    config = parse({**FRUGAL, "studies": ["frugal"]})
+    write_plan(config, tmp_path)
+    listed = runs(config, "frugal")
+    tuned, *others = [run for run in listed if isinstance(run, FineTuningRun)]
+    heads = [run for run in listed if isinstance(run, HeadRun) and run.adapted and run.seed == 0]
+    assert len(heads) == 4
+    for run in (tuned, *heads):
+        costs = {"training": 10, "search": 30} if run is tuned else {"adaptation": 8, "extraction": 40, "training": 1}
+        code = fine_tuning_digest() if run is tuned else heads_digest()
+        summary = {"run": run.to_dict(), "fingerprint": "f" * 16, "code": code, "data": "d"}
+        describe_run(run, tmp_path)
+        for name in run.complete:
+            (run.directory(tmp_path) / name).write_text("")
+        summary["costs"] = {stage: {"seconds": seconds} for stage, seconds in costs.items()}
+        (run.directory(tmp_path) / "summary.json").write_text(json.dumps(summary))
+    (status,), _ = read_status(tmp_path)
+    assert status.count("complete") == 5
+    # The search, then features once and four heads.
+    assert status.seconds_spent == pytest.approx(30 + 48 + 4)
+    left = [run for run in listed if isinstance(run, HeadRun) and run not in heads]
+    assert status.seconds_left == pytest.approx(30 * len(others) + (48 / 4 + 1) * len(left))
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,13 @@
 
 import difflib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import StringConstraints, ValidationError, model_validator
+from pydantic import StringConstraints, ValidationError, field_validator, model_validator
 from pydantic.json_schema import GenerateJsonSchema
 
 from pydyn.config.architectures import ArchitecturesStudy
@@ -41,6 +42,12 @@ class Config(Section):
     frugal: FrugalStudy | None = None
     architectures: ArchitecturesStudy | None = None
     shapes: ShapesStudy | None = None
+
+    @field_validator("results", "data_root")
+    @classmethod
+    def _at_home(cls, folder: str) -> str:
+        # As `path` of a data set: no shell sees what a file says, and a folder called `~` is nobody's wish.
+        return os.path.expanduser(folder)  # noqa: PTH111 (an unknown ~user is a folder that is not there, not a crash)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -84,17 +91,40 @@ def read(*files: Path | str) -> dict[str, Any]:
         try:
             text = Path(file).read_text(encoding="utf-8")
             # JSON is not YAML 1.1: that reads 5e-05 as text.
-            content = json.loads(text) if Path(file).suffix == ".json" else yaml.safe_load(text)
+            content = json.loads(text) if Path(file).suffix == ".json" else yaml.load(text, _OnceEach)
         except OSError as error:
             raise ConfigError(
                 f"{file}: cannot be read ({error.strerror}); name a configuration file that exists"
             ) from None
+        except _DoubledKeyError as error:
+            raise ConfigError(f"{file}: {error}, of which only the last would count; make one of them") from None
         except (yaml.YAMLError, ValueError) as error:
             raise ConfigError(f"{file}: is not YAML or JSON: {' '.join(str(error).split())}") from None
         if not isinstance(content, dict):
             raise ConfigError(f"{file}: holds {type(content).__name__}, allowed is a mapping of keys to values")
         merged = overlay(merged, content)
     return merged
+
+
+class _DoubledKeyError(Exception):
+    """A mapping has a key twice."""
+
+
+class _OnceEach(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping: YAML's libraries, Snakemake's among them, drop the first without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Before `<<` brings in other mappings, whose keys a mapping's own may replace."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise _DoubledKeyError(f"has the key {key.value!r} in line {lines[key.value]} and again in line {line}")
+            lines[key.value] = line
+        return node
 
 
 def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

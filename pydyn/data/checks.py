@@ -23,7 +23,18 @@ from pydyn.config.datasets import (
 )
 from pydyn.data.archives import check_archive
 from pydyn.data.groups import no_groups
-from pydyn.data.listing import LEFT_BY_TEST, TRAIN, VALIDATION, Arrangement, arrange, arrange_labelled, share_count
+from pydyn.data.listing import (
+    GIVEN_FOLDERS,
+    LEFT_BY_TEST,
+    TRAIN,
+    VALIDATION,
+    Arrangement,
+    Listing,
+    arrange,
+    arrange_labelled,
+    share_count,
+    some,
+)
 from pydyn.data.manifest import told
 from pydyn.data.splits import check_limit, divide, require_divisible, too_few
 from pydyn.errors import DataError
@@ -56,6 +67,15 @@ def check_source(name: str, dataset: AnyDataset, data_root: Path) -> None:
             raise DataError(f"{where}: {root} does not exist; put {dataset.name} there, or set `download: true`")
 
 
+def refuse_parts_as_classes(where: str, listing: Listing, split: Split) -> None:
+    """Refuse the folders of a data set that comes divided for its classes. Raises DataError, which begins with `where`."""
+    if split.method != "given" and all(name.lower() in GIVEN_FOLDERS for name in listing.class_names):
+        raise DataError(
+            f"{where}: its classes would be {some(listing.class_names)}, which are names of parts; let `split.method` be given "
+            "if the class folders lie in them, or rename them"
+        )
+
+
 def known_pool(name: str, dataset: AnyDataset, data_root: Path) -> Pool | None:
     """The data set's pool; None if only reading the data tells.
 
@@ -65,6 +85,7 @@ def known_pool(name: str, dataset: AnyDataset, data_root: Path) -> Pool | None:
     where, split, limit = f"data set {name!r}", dataset.split, dataset.limit.train
     if isinstance(dataset, FolderDataset):
         listing = arrange_folder(where, dataset, data_root).listing
+        refuse_parts_as_classes(where, listing, split)
         n_images, n_classes = len(listing.paths), len(listing.class_names)
         if split.method != "group":
             parts = divide(where, listing, no_groups(n_images), split, dataset.limit).parts

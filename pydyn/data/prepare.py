@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydyn.config.datasets import AnyDataset, FileDataset
-from pydyn.data.checks import check_source
+from pydyn.data.checks import check_source, refuse_parts_as_classes
 from pydyn.data.decoding import Outcome, decode_all
 from pydyn.data.groups import find_groups, no_groups
 from pydyn.data.listing import PARTS, TRAIN, some
@@ -67,6 +67,7 @@ def prepare(name: str, dataset: AnyDataset, data_root: Path, output: Path, threa
     check_source(name, dataset, data_root)
     source = open_source(where, dataset, data_root)
     listing, group = source.listing, dataset.split.group
+    refuse_parts_as_classes(where, listing, dataset.split)
     groups = find_groups(where, listing, group, source.manifest()) if group else no_groups(len(listing.paths))
     division = divide(where, listing, groups, dataset.split, dataset.limit)
     table = _Table(

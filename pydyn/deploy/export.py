@@ -13,12 +13,14 @@ from pydyn.data.store import ImageStore
 from pydyn.deploy.model_file import Model, ModelDescription, save_model
 from pydyn.errors import DataError, RunError
 from pydyn.features.jobs import load_adapted
+from pydyn.features.store import FEATURES, FeatureStore
 from pydyn.files import whole_or_absent
 from pydyn.models.backbones import LoadedBackbone, load_backbone
 from pydyn.models.classifier import Classifier
 from pydyn.models.heads import fold, from_weights
 from pydyn.provenance import versions
 from pydyn.studies.frugal_runs import FineTuningRun, FrugalRun, HeadRun
+from pydyn.training.folder import fingerprint_of
 from pydyn.training.frugal_summary import FrugalSummary, read_frugal_summary
 
 ONNX = "model.onnx"
@@ -53,7 +55,7 @@ def load_run(folder: Path) -> Model:
                 f"{store.path} holds other images than the Run {run.id} was trained on; run the workflow again"
             )
         try:
-            backbone, network = _network(run, root, store.digest, weights)
+            backbone, network = _network(summary, root, weights)
         except (ValueError, RuntimeError) as error:
             raise RunError(
                 f"{folder}: its weights are of another version of pydyn ({error}); run the workflow again"
@@ -62,11 +64,12 @@ def load_run(folder: Path) -> Model:
     return Model(network.eval().requires_grad_(False), description)
 
 
-def _network(
-    run: FrugalRun, root: Path, images: str, weights: dict[str, torch.Tensor]
-) -> tuple[LoadedBackbone, Classifier]:
+def _network(summary: FrugalSummary, root: Path, weights: dict[str, torch.Tensor]) -> tuple[LoadedBackbone, Classifier]:
+    run = summary.run
     if isinstance(run, HeadRun):
-        backbone, _ = load_adapted(run.features, run.features.directory(root), images)
+        backbone, adapted = load_adapted(run.features, run.features.directory(root), summary.data)
+        if adapted is None:
+            _require_same(backbone, summary, run, root)
         return backbone, Classifier(backbone.network, fold(from_weights(weights)))
     backbone = load_backbone(run.backbone)
     head = from_weights(
@@ -75,6 +78,20 @@ def _network(
     network = Classifier(backbone.network, head)
     network.load_state_dict(weights)
     return backbone, network
+
+
+def _require_same(backbone: LoadedBackbone, summary: FrugalSummary, run: HeadRun, root: Path) -> None:
+    """Refuse weights that are not those whose features a head was trained on; an adapted backbone's file tells by itself."""
+    with FeatureStore.open(run.features.directory(root) / FEATURES) as features:
+        if fingerprint_of(run, summary.data, features.digest, summary.code) != summary.fingerprint:
+            raise DataError(
+                f"{features.path} holds other features than the Run {run.id} was trained on; run the workflow again"
+            )
+        if features.description["backbone"]["digest"] != backbone.digest:
+            raise DataError(
+                f"{backbone.origin}: these are not the weights that the Run {run.id} was trained with; bring those back, or run "
+                "the workflow again"
+            )
 
 
 def _description(summary: FrugalSummary, backbone: LoadedBackbone, store: ImageStore) -> ModelDescription:
@@ -105,12 +122,16 @@ def _batch_size(run: FrugalRun) -> int:
 def export(run_folder: Path, output: Path, onnx: bool) -> ModelDescription:
     """Write a Run's classifier into a folder of its own: `model.safetensors`, `model.json`, and on demand `model.onnx`.
 
+    A model that was there before is replaced whole.
+
     Raises RunError or DataError as `load_run` does; DataError if the ONNX file would not compute the same.
     """
     model = load_run(run_folder)
     if onnx:
         output.mkdir(parents=True, exist_ok=True)
         export_onnx(model, output / ONNX)
+    else:
+        (output / ONNX).unlink(missing_ok=True)  # of the model that was there before: it would pass for this one
     return save_model(model, output)
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import tarfile
 from datetime import date
 from pathlib import Path
 
@@ -152,6 +153,24 @@ def test_missing_files_are_refused_before_any_job(raw, source, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("what", ["archive", "weights"])
+def test_a_file_that_snakemake_would_take_for_a_pattern_is_refused_by_its_key(raw, what, tmp_path):
+    file = tmp_path / "my {set}.tar"
+    with tarfile.open(file, "w"):
+        pass
+    if what == "archive":
+        split = {"method": "stratified", "test": 0.2}
+        raw["datasets"]["files"] = {"source": "archive", "path": str(file), "split": split}
+        raw["dynamic"]["dataset"] = "files"
+        key = r"datasets\.files\.path"
+    else:
+        raw["studies"] = ["frugal"]
+        raw["frugal"] = {"datasets": ["tiny"], "backbones": [{"name": "resnet18", "weights": str(file)}]}
+        key = r"frugal\.backbones: weights"
+    with pytest.raises(ConfigError, match=rf"^{key} = '.*my {{set}}\.tar' has braces, .*; rename it$"):
+        make_plan(raw)
+
+
 def test_data_sets_that_no_study_uses_need_not_be_there(raw):
     raw["datasets"]["files"] = {"source": "folder", "path": "absent", "split": {"method": "given"}}
     assert list(make_plan(raw).pools) == ["tiny"]
@@ -230,6 +249,34 @@ def test_files_that_are_no_mapping_are_refused_by_name(tmp_path, content):
     file.write_text(content)
     with pytest.raises(ConfigError, match=r"broken\.yaml"):
         read(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "lines"),
+    [
+        ("datasets: {a: {source: shapes}}\nstudies: [dynamic]\ndatasets: {b: {source: shapes}}\n", "datasets", (1, 3)),
+        ("dynamic:\n  epochs: 30\n  grid: null\n  epochs: 3\n", "epochs", (2, 4)),
+        ("dynamic: {epochs: 30, epochs: 3}", "epochs", (1, 1)),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_where_it_does(tmp_path, content, key, lines):
+    file = tmp_path / "twice.yaml"
+    file.write_text(content)
+    with pytest.raises(
+        ConfigError, match=rf"twice\.yaml: has the key '{key}' in line {lines[0]} and again in line {lines[1]}"
+    ):
+        read(file)
+
+
+def test_a_key_that_replaces_a_merged_one_stands_once(tmp_path):
+    (tmp_path / "merged.yaml").write_text("inner: {a: &first {<<: &base {k: 1}, k: 2}}\nouter: {<<: *first, k: 3}\n")
+    assert read(tmp_path / "merged.yaml")["outer"] == {"k": 3}
+
+
+def test_folders_may_be_named_from_home(raw, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    config = parse({**raw, "results": "~/results", "data_root": "~/data"})
+    assert (config.results, config.data_root) == ("/home/me/results", "/home/me/data")
 
 
 def test_a_missing_file_is_refused_by_name(tmp_path):

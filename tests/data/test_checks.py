@@ -63,6 +63,27 @@ def test_what_cannot_be_prepared_is_refused(tmp_path, declare, make_folder, pack
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("parts", [("train", "test"), ("Train", "val", "test")])
+def test_parts_are_not_taken_for_classes(tmp_path, declare, make_folder, pack, parts):
+    folder = make_folder({f"{part}/{name}": 4 for part in parts for name in "ab"})
+    archive = pack(folder)
+    wrong = declare(source="folder", path="pictures", split={"method": "stratified", "test": 0.3})
+    message = rf"its classes would be '{min(parts)}', .* which are names of parts; let `split\.method` be given"
+    with pytest.raises(DataError, match=message):
+        known_pool("mine", wrong, tmp_path)
+    for source, path in (("folder", folder), ("archive", archive)):
+        dataset = declare(source=source, path=path.name, split={"method": "stratified", "test": 0.3})
+        with pytest.raises(DataError, match=message):
+            prepare("mine", dataset, tmp_path, tmp_path / "mine.h5")
+    assert known_pool("mine", declare(source="folder", path="pictures", split=GIVEN), tmp_path)
+
+
+def test_a_class_may_be_called_as_a_part_is(tmp_path, declare, make_folder):
+    make_folder({"train": 6, "bus": 6})
+    dataset = declare(source="folder", path="pictures", split={"method": "stratified", "test": 0.3})
+    assert known_pool("mine", dataset, tmp_path).paper == 8
+
+
 def test_an_absolute_path_needs_no_data_root(declare, make_folder, tmp_path):
     folder = make_folder({"a": 2, "b": 2})
     check_source("mine", declare(source="folder", path=str(folder)), tmp_path / "elsewhere")

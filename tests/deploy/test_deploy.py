@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from pydyn.cli import cli
 from pydyn.config.datasets import ShapesDataset
-from pydyn.config.main import parse
+from pydyn.config.main import overlay, parse
 from pydyn.data.prepare import prepare
 from pydyn.data.store import ImageStore
 from pydyn.deploy.export import export, export_onnx
@@ -27,6 +28,7 @@ from pydyn.errors import DataError, RunError
 from pydyn.features.jobs import adapt_backbone, extract_shard
 from pydyn.features.store import ADAPTED, FEATURES, join_shards, shard_name
 from pydyn.files import write_text
+from pydyn.models.backbones import build_backbone
 from pydyn.studies.frugal_runs import FineTuningRun, HeadRun
 from pydyn.studies.registry import runs as runs_of
 from pydyn.training.frugal import execute_frugal
@@ -77,6 +79,29 @@ def trained(tmp_path_factory):
     return {"heads": head.directory(results), "fine-tuning": tuned.directory(results), "images": folder / "images"}
 
 
+@pytest.fixture
+def plain(trained, tmp_path):
+    """Results with a Run of heads on features of a backbone as a file of weights has it, and that file."""
+    results, file = tmp_path / "results", tmp_path / "weights.safetensors"
+    network, _ = build_backbone("efficientnet_lite0", seed=1)
+    save_file(network.state_dict(), file)
+    backbone = {"name": "efficientnet_lite0", "weights": str(file), "input_size": 64}
+    raw = overlay(CONFIG.model_dump(mode="json"), {"frugal": {"backbones": [backbone]}})
+    head = next(run for run in runs_of(parse(raw), "frugal") if isinstance(run, HeadRun) and not run.adapted)
+    (results / "data").mkdir(parents=True)
+    shutil.copy(trained["heads"].parents[6] / "data" / "tiny.h5", results / "data")
+    extract(head, results)
+    execute_frugal([head], results, results / "data" / "tiny.h5", open_device("cpu", 1), lambda line: None)
+    return head, results, file
+
+
+def extract(head, results):
+    directory, store = head.features.directory(results), results / "data" / "tiny.h5"
+    directory.mkdir(parents=True, exist_ok=True)
+    extract_shard(head.features, store, directory / shard_name(0, 1), 0, 1, open_device("cpu", 1), "ESP")
+    join_shards(store, directory / FEATURES, 1)
+
+
 @pytest.fixture(scope="session")
 def models(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
@@ -116,6 +141,12 @@ def test_onnx_computes_the_same(models, tmp_path):
             expected = torch.softmax(model.network(images), 1)
         assert np.abs(found - expected.numpy()).max() < 1e-4
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_an_onnx_file_of_the_model_before_does_not_stay_beside_another(trained, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"of the model before")
+    export(trained["fine-tuning"], tmp_path, onnx=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [DESCRIPTION, WEIGHTS]
 
 
 def test_an_onnx_file_that_would_differ_is_not_written(models, tmp_path, monkeypatch):
@@ -237,6 +268,22 @@ def test_only_complete_runs_in_their_place_are_exported(trained, tmp_path):
     with pytest.raises(RunError, match="does not lie where the workflow put it"):
         export(tmp_path, tmp_path / "model", onnx=False)
     assert not (tmp_path / "model").exists()
+
+
+def test_a_head_is_exported_with_the_weights_alone_that_it_was_trained_with(plain, tmp_path):
+    head, results, file = plain
+    folder, model = head.directory(results), tmp_path / "model"
+    export(folder, model, onnx=False)
+    state = load_file(file)
+    save_file({**state, "_conv_stem.weight": state["_conv_stem.weight"] / 2}, file)
+    with pytest.raises(
+        DataError, match=r"weights\.safetensors: these are not the weights that the Run .* was trained with"
+    ):
+        export(folder, model, onnx=False)
+    extract(head, results)
+    with pytest.raises(DataError, match=r"features\.h5 holds other features than the Run .* was trained on"):
+        export(folder, model, onnx=False)
+    assert load_model(model)
 
 
 def test_by_the_command_line(trained, tmp_path):

@@ -1,11 +1,15 @@
 """The study `frugal` on the page: every figure against a computation from what was written."""
 
 import csv
+import html
 import json
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +23,7 @@ from pydyn.energy import Component, Reading
 from pydyn.errors import DataError, RunError
 from pydyn.features.store import ADAPTED
 from pydyn.metrics import measure
+from pydyn.report.frugal import pictures
 from pydyn.report.frugal.accuracy import accuracy_figure
 from pydyn.report.frugal.changes import change_table, mean_sentences, saved
 from pydyn.report.frugal.pictures import confusion_drawing
@@ -508,6 +513,48 @@ def test_a_class_is_drawn_by_its_name_whatever_that_is(tmp_path: Path) -> None:
     for names in (("$a_{", "$b_{ c$", "Ödem / é"), ("a, b", "_c", "d\\")):
         drawing = confusion_drawing(("breakhis", "resnet18-imagenet", "declared"), ours, None, names)
         assert drawing.svg.startswith("<svg")
+
+
+@pytest.mark.parametrize(("n_classes", "has_rival"), [(3, True), (10, True), (20, False), (30, True), (200, False)])
+def test_of_any_number_of_classes_nothing_is_written_over_another(
+    monkeypatch: pytest.MonkeyPatch, n_classes: int, has_rival: bool
+) -> None:
+    monkeypatch.setattr(pictures, "finish", lambda name, caption, figure: (caption, figure))
+    confusion = (np.ones((n_classes, n_classes), dtype=int) + 12 * np.eye(n_classes, dtype=int)).tolist()
+    row = SimpleNamespace(results=[SimpleNamespace(test=SimpleNamespace(confusion=confusion))], is_fine_tuning=False)
+    names = tuple(f"class {number}" for number in range(n_classes))
+    caption, figure = confusion_drawing(("birds", "lite0", "declared"), row, row if has_rival else None, names)  # type: ignore[arg-type]
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        for texts in (axis.texts, axis.get_yticklabels(), axis.get_xticklabels()):
+            # A label that is slanted runs under the next one's box, not under its letters.
+            upright = [text.get_window_extent() for text in texts if text.get_rotation() in (0, 90)]
+            assert not any(one.shrunk(0.8, 0.8).overlaps(other) for one, other in pairwise(upright))
+        if axis.texts:
+            last_row = [text.get_window_extent() for text in axis.texts[::n_classes]]
+            assert not any(one.shrunk(0.8, 0.8).overlaps(other) for one, other in pairwise(last_row))
+    assert bool(figure.axes[0].texts) == ("no room for figures" not in caption)
+
+
+def test_without_fine_tuning_the_page_does_not_speak_of_it(tmp_path: Path) -> None:
+    data = {"datasets": {"other": {"source": "shapes"}}, "frugal": {"datasets": ["other"], "splits": ["declared"]}}
+    alone = {"frugal": {"fine_tuning": None, "backbones": [{"name": "efficientnet_lite0"}]}}
+    page, _ = report(tmp_path, data, alone)
+    for claim in (
+        "The rival trains",
+        "Dashed: the mean of fine-tuning",
+        "the learning rate that won",
+        "stand beside the measured",
+    ):
+        assert claim not in page
+    assert "learning rates that did not win" not in page
+    assert "Training stops by validation loss, and its rates are chosen on the validation images" in page
+
+
+def test_the_command_that_exports_is_one_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    page, _ = report(tmp_path / "my results")
+    (command,) = set(re.findall(r"(pydyn export .*? --output model)", html.unescape(page)))
+    assert (Path(shlex.split(command)[2]) / "summary.json").exists()
 
 
 def test_nothing_lies_beyond_the_edge_of_a_picture(tmp_path: Path, cut_off: list[bool]) -> None:

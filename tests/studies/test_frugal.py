@@ -1,12 +1,14 @@
 """What the study `frugal` asks for: Runs, features, chunks."""
 
 import json
+import os
 
 import pytest
 
 from pydyn.config.main import parse
 from pydyn.errors import ConfigError
-from pydyn.plan import make_plan
+from pydyn.models.names import Backbone
+from pydyn.plan import make_plan, weights_state
 from pydyn.studies import registry
 from pydyn.studies.frugal import feature_sets
 from pydyn.studies.frugal_runs import FeatureSet, FineTuningRun, HeadRun
@@ -110,6 +112,19 @@ def test_without_fine_tuning():
 def test_mistakes_are_named(changes, message):
     with pytest.raises(ConfigError, match=message):
         parse(configuration(**changes))
+
+
+def test_a_file_of_weights_is_told_from_one_put_in_its_place(tmp_path):
+    assert weights_state(Backbone("resnet18")) == weights_state(Backbone("resnet18", "none")) == ""
+    file = tmp_path / "mine.pt"
+    file.write_bytes(b"one")
+    states = [weights_state(Backbone("resnet18", str(file)))]
+    os.utime(file, (0, 0))
+    states.append(weights_state(Backbone("resnet18", str(file))))
+    file.write_bytes(b"another")
+    os.utime(file, (0, 0))
+    states.append(weights_state(Backbone("resnet18", str(file))))
+    assert len(set(states)) == 3
 
 
 def test_what_only_a_look_around_tells_is_refused_at_planning(tmp_path):

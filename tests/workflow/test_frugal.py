@@ -1,6 +1,7 @@
 """The study `frugal` through Snakemake: the preset, and a user's own folder of images."""
 
 import csv
+import os
 import re
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 from pydyn.config.main import load
+from pydyn.models.backbones import build_backbone
 from pydyn.studies import registry
 from pydyn.studies.frugal_runs import HeadRun
 from pydyn.training.frugal_summary import read_frugal_summary
@@ -93,10 +96,10 @@ OWN = {
 QUICK = {"replicates": 1, "fine_tuning": None, "heads": {"epochs": 20}, "adaptation": {"max_batches": 2}}
 
 
-def own(workflow, **changes):
+def own(workflow, *arguments, **changes):
     """Lay a user's configuration over the demo's, with no preset."""
     workflow.change(**{**OWN, "frugal": {**OWN["frugal"], **QUICK}, **changes})
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "changes.yaml"]
+    command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--configfile", "changes.yaml"]
     return subprocess.run(command, cwd=workflow.folder, capture_output=True, text=True, timeout=600, check=False)
 
 
@@ -143,3 +146,21 @@ def test_mistakes_are_named_in_a_line(workflow, mistake):
     assert expected in output
     assert "Traceback" not in output
     assert not (workflow.results / "report").exists()
+
+
+@alone
+def test_weights_put_in_anothers_place_are_seen_even_if_they_are_older(workflow):
+    write_images(workflow.folder / "photos", count=6)
+    weights = workflow.folder / "mine.safetensors"
+    save_file(build_backbone("efficientnet_lite0")[0].state_dict(), weights)
+    backbone = {"name": "efficientnet_lite0", "input_size": 64, "weights": weights.name}
+    changes = {"frugal": {**OWN["frugal"], **QUICK, "backbones": [backbone]}}
+    target = "results/frugal/features/mine/efficientnet_lite0-mine-64px/plain/features.h5"
+    done = own(workflow, target, **changes)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Nothing to be done" in (planned := own(workflow, "-n", target, **changes)).stdout + planned.stderr
+    save_file(build_backbone("efficientnet_lite0", seed=1)[0].state_dict(), weights)
+    os.utime(weights, (0, 0))
+    planned = own(workflow, "-n", target, "--quiet", "rules", **changes)
+    rules = set(re.findall(r"^(\w+) +\d+$", planned.stdout + planned.stderr, flags=re.MULTILINE))
+    assert "extract_features" in rules and "prepare" not in rules, planned.stdout + planned.stderr

@@ -33,6 +33,14 @@ def test_refused_before_any_job(workflow, mistake):
     assert not workflow.results.exists()
 
 
+def test_a_key_that_stands_twice_is_refused_as_snakemake_would_take_the_last(workflow):
+    (workflow.folder / "changes.yaml").write_text("dynamic: {epochs: 30}\nstudies: [dynamic]\ndynamic: {grid: null}\n")
+    done = workflow.run("-n")
+    assert done.returncode != 0
+    assert "changes.yaml: has the key 'dynamic' in line 1 and again in line 3" in done.stdout + done.stderr
+    assert not workflow.results.exists()
+
+
 def test_a_folder_of_results_that_cannot_be_written_is_named_in_a_line(workflow):
     done = workflow.run("--config", "results=/proc/pydyn")  # where nobody makes folders
     output = done.stdout + done.stderr

@@ -5,12 +5,13 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
+from pydyn.config.main import read
 from pydyn.data.checks import source_state
 from pydyn.errors import PydynError
 from pydyn.files import in_a_line, write_text
 from pydyn.left_jobs import cancel_left_jobs
 from pydyn.locks import hold_folder, hold_results, refused
-from pydyn.plan import forget_false_marks, make_plan
+from pydyn.plan import forget_false_marks, make_plan, weights_state
 from pydyn.provenance import (
     analyses_digest,
     code_digest,
@@ -23,6 +24,9 @@ from pydyn.workflow import has_gpu, tell_report, use_own_tools
 
 use_own_tools()
 try:
+    read(
+        *workflow.configfiles
+    )  # what Snakemake takes of them without a word, this refuses
     PLAN = make_plan(config)
 except PydynError as error:
     raise WorkflowError(str(error)) from None

@@ -17,9 +17,7 @@ rule adapt_backbone:
         gpu=int(USES_GPU),
     params:
         config=CONFIG,
-        features=lambda wildcards: json.dumps(
-            PLAN.features[wildcards.features].to_dict()
-        ),
+        features=described_features,
         country=lambda wildcards: PLAN.config.frugal.country,  # of the emissions that are read
         code=code_digest("pydyn.features.jobs"),
     message:
@@ -52,9 +50,7 @@ rule extract_features:
         gpu=int(USES_GPU),
     params:
         config=CONFIG,
-        features=lambda wildcards: json.dumps(
-            PLAN.features[wildcards.features].to_dict()
-        ),
+        features=described_features,
         country=lambda wildcards: PLAN.config.frugal.country,  # of the emissions that are read
         code=code_digest("pydyn.features.jobs"),
     message:
@@ -152,7 +148,8 @@ rule fine_tune:
             for run in FINE_TUNINGS[f"fine-tuning__{wildcards.chunk}"].runs
         ],
         digests=lambda wildcards: [
-            run.digest for run in FINE_TUNINGS[f"fine-tuning__{wildcards.chunk}"].runs
+            run.digest + weights_state(run.backbone)
+            for run in FINE_TUNINGS[f"fine-tuning__{wildcards.chunk}"].runs
         ],
         code=fine_tuning_digest(),
     message:

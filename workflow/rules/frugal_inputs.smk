@@ -17,6 +17,12 @@ def backbone_file(backbone):
     return [] if backbone.weights in ("imagenet", "none") else [backbone.weights]
 
 
+def described_features(wildcards):
+    """What features depend on, with the state of a file of weights."""
+    features = PLAN.features[wildcards.features]
+    return json.dumps(features.to_dict()) + weights_state(features.backbone)
+
+
 def adapted_backbone(wildcards):
     adapted = PLAN.features[wildcards.features].adaptation is not None
     return [f"{FEATURES}/{wildcards.features}/adapted.safetensors"] if adapted else []

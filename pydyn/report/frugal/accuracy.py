@@ -169,11 +169,12 @@ def _mean_difference(pairs: Sequence[tuple[Row, Row]], value: Value) -> Estimate
 
 def accuracy_drawing(places: dict[tuple[str, str, str], list[Row]], dataset: str, backbone: str) -> Drawing:
     """Every setting with its interval; the replicates as dots."""
+    has_rival = any(fine_tuning_of(rows) for place, rows in places.items() if place[:2] == (dataset, backbone))
     with style():
         figure = accuracy_figure(places, dataset, backbone)
         caption = (
             f"Balanced accuracy on test images of {dataset}, {backbone}: mean and 95 % interval over the replicates, "
-            "the small dots below. Dashed: the mean of fine-tuning. Intervals may leave the picture."
+            f"the small dots below. {'Dashed: the mean of fine-tuning. ' if has_rival else ''}Intervals may leave the picture."
         )
         return finish(f"frugal-accuracy-{dataset}-{backbone}", caption, figure)
 

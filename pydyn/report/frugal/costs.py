@@ -45,8 +45,8 @@ def cost_table(place: tuple[str, str, str], rows: Sequence[Row]) -> Table:
     caption = (
         f"What training on {dataset} took, {backbone}: means over the replicates. Heads: adaptation, extraction of the training "
         "and validation images, and training of all candidates at once; features are extracted once for all heads, but counted "
-        "for each. Fine-tuning: the learning rate that won, alone. Energy and emissions by codecarbon, at the mix of "
-        f"{study.country}; {_sources(rows)}"
+        f"for each. {'Fine-tuning: the learning rate that won, alone. ' if any(row.is_fine_tuning for row in rows) else ''}"
+        f"Energy and emissions by codecarbon, at the mix of {study.country}; {_sources(rows)}"
     )
     return listing(f"frugal-costs-{dataset}-{backbone}-{splits}", caption, pd.DataFrame(records), columns)
 

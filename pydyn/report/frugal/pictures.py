@@ -1,5 +1,7 @@
 """Calibration, confusion and adaptation, as pictures."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -18,6 +20,13 @@ from pydyn.report.figures import (
 )
 from pydyn.report.frugal.read import FrugalResults, Row, adaptation_of
 from pydyn.studies.frugal_runs import HeadRun
+
+# Of a confusion matrix, as many columns as have room for slanted names and for figures, of all panels together; and as many
+# names, upright below and beside them.
+MOST_SLANTED = 10
+MOST_WRITTEN = 20
+MOST_COLUMN_NAMES = 50
+MOST_ROW_NAMES = 80
 
 
 def reliability_drawing(place: tuple[str, str, str], ours: Row, rival: Row | None) -> Drawing:
@@ -59,21 +68,26 @@ def confusion_drawing(
     """Which classes are taken for which."""
     dataset, backbone, splits = place
     shown = [ours, *([rival] if rival else [])]
-    side = min(3.4, 1.4 + 0.45 * len(class_names))
+    n_classes, n_columns = len(class_names), len(class_names) * len(shown)
+    is_written = n_columns <= MOST_WRITTEN
     with style():
-        figure = Figure(figsize=(PAGE_WIDTH, side))
+        figure = Figure(figsize=(PAGE_WIDTH, _confusion_height(n_classes, n_columns)))
         axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
         for axis, row in zip(axes, shown, strict=True):
             counts = np.sum([summary.test.confusion for summary in row.results], axis=0)
             shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-            axis.pcolormesh(shares, cmap=COLOUR_MAP, vmin=0, vmax=1, edgecolors="white", linewidth=1.5)
-            for (true, taken), count in np.ndenumerate(counts):
+            line = 1.5 if is_written else 0.2
+            axis.pcolormesh(shares, cmap=COLOUR_MAP, vmin=0, vmax=1, edgecolors="white", linewidth=line)
+            for (true, taken), count in np.ndenumerate(counts) if is_written else ():
                 ink = "#ffffff" if shares[true, taken] > 0.85 else "#111111"
                 text = f"{100 * shares[true, taken]:.0f} %\n{count:,}"
                 axis.text(taken + 0.5, true + 0.5, text, ha="center", va="center", fontsize=7, color=ink)
-            places = np.arange(len(class_names)) + 0.5
-            axis.set_xticks(places, [verbatim(name) for name in class_names], rotation=20, ha="right")
-            axis.set_yticks(places, [verbatim(name) for name in class_names])
+            places, names = np.arange(n_classes) + 0.5, [verbatim(name) for name in class_names]
+            below, beside = -(-n_columns // MOST_COLUMN_NAMES), -(-n_classes // MOST_ROW_NAMES)
+            small: dict[str, Any] = {} if is_written else {"fontsize": 6}
+            turned: dict[str, Any] = {"rotation": 20, "ha": "right"} if n_columns <= MOST_SLANTED else {"rotation": 90}
+            axis.set_xticks(places[::below], names[::below], **turned, **small)
+            axis.set_yticks(places[::beside], names[::beside], **small)
             axis.set_title("fine-tuning" if row.is_fine_tuning else "proposed")
             axis.set_xlabel("taken for")
             axis.tick_params(length=0)
@@ -81,10 +95,22 @@ def confusion_drawing(
             axis.spines[:].set_visible(False)
         axes[0].set_ylabel("class")
         axes[0].invert_yaxis()
-        caption = (
-            f"Test images of {dataset} by class, {backbone}, all replicates together: share of the class, and images."
-        )
+        what = "share of the class, and images."
+        if not is_written:
+            unnamed = "" if below == beside == 1 else ", nor for all names, which are in one order both ways"
+            what = (
+                "the darker, the larger the share of the class. Of so many classes there is no room for figures"
+                f"{unnamed}; predictions.csv of each Run has every image."
+            )
+        caption = f"Test images of {dataset} by class, {backbone}, all replicates together: {what}"
         return finish(f"frugal-confusion-{dataset}-{backbone}-{splits}", caption, figure)
+
+
+def _confusion_height(n_classes: int, n_columns: int) -> float:
+    """Inches: of few classes rows are as high as looks well, of more as high as their text, two lines or a name."""
+    if n_columns <= MOST_SLANTED:
+        return min(3.4, 1.4 + 0.45 * n_classes)
+    return 1.6 + (0.24 * n_classes if n_columns <= MOST_WRITTEN else 0.11 * min(n_classes, MOST_ROW_NAMES))
 
 
 def adaptation_drawing(results: FrugalResults) -> Drawing | None:

@@ -1,5 +1,6 @@
 """The study's part of the page: headline and sections."""
 
+import shlex
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from pydyn.report import published
 from pydyn.report.blocks import Block, Facts, Heading, Paragraph, Section, StudyReport
 from pydyn.report.caveats import disturbance
 from pydyn.report.frugal.accuracy import accuracy_drawing, accuracy_table, parts_sentences, parts_table
-from pydyn.report.frugal.changes import change_table, mean_sentences, saved
+from pydyn.report.frugal.changes import QUANTITIES, change_table, changes, mean_sentences, saved
 from pydyn.report.frugal.costs import cost_drawing, cost_table, reading_problems
 from pydyn.report.frugal.names import SPLITS
 from pydyn.report.frugal.pictures import adaptation_drawing, confusion_drawing, reliability_drawing
@@ -37,10 +38,14 @@ EXPLANATION = (
     "Proposed: the backbone's batch normalisation is adapted to the training images without changing a weight; features of all "
     "images are extracted once; a redesigned head (linear, batch normalisation, ReLU, dropout, linear) is trained on them with a "
     "loss that weighs ambiguous images more, by 1 + λ (1 − margin)^κ, the margin being the difference of the two largest "
-    "probabilities. The source gives no formula: this one is ours. The rival trains the whole network{images}. Both see the "
-    "same images, stop by validation loss, weigh classes alike and choose their rates on the validation images; the test "
-    "images are looked at once."
+    "probabilities. The source gives no formula: this one is ours. {rival} the validation images; the test images are looked at "
+    "once."
 )
+RIVAL = (
+    "The rival trains the whole network{images}. Both see the same images, stop by validation loss, weigh classes alike and "
+    "choose their rates on"
+)
+NO_RIVAL = "Training stops by validation loss, and its rates are chosen on"
 
 
 def page(config: Config, results: Path, left_out: Collection[AnyRun] = ()) -> StudyPage:
@@ -72,7 +77,8 @@ def report(results: FrugalResults) -> StudyReport:
 
 def _explanation(results: FrugalResults) -> str:
     rival = results.study.fine_tuning
-    return EXPLANATION.format(images=" on augmented images" if rival and rival.augmentation != "none" else "")
+    images = " on augmented images" if rival and rival.augmentation != "none" else ""
+    return EXPLANATION.format(rival=RIVAL.format(images=images) if rival else NO_RIVAL)
 
 
 def _comparison(results: FrugalResults) -> list[Block]:
@@ -104,7 +110,7 @@ def _comparison(results: FrugalResults) -> list[Block]:
 
 def _to_take_away(ours: Row, results: FrugalResults) -> Paragraph:
     """How to use what was trained."""
-    folder = ours.run.directory(results.folder)
+    folder = shlex.quote(str(ours.run.directory(results.folder)))
     return Paragraph(
         f"To use this classifier on other images: pydyn export {folder} --output model, then pydyn predict model "
         "IMAGES (or --onnx for other runtimes)."
@@ -192,8 +198,8 @@ def _facts(results: FrugalResults) -> Facts:
             ("Device", "; ".join(sorted({f"{s.device}, {s.precision}, {s.threads} thread(s)" for s in every}))),
             (
                 "Time",
-                f"{duration(sum(seconds_in_all(summary) for summary in every))} added up, with the learning rates that did not "
-                "win, extraction counted for each head",
+                f"{duration(sum(seconds_in_all(summary) for summary in every))} added up, "
+                f"{'with the learning rates that did not win, ' if study.fine_tuning else ''}extraction counted for each head",
             ),
         ]
     )
@@ -236,7 +242,7 @@ def _against_fine_tuning(where: str, value: str, ours: Row, rival: Row, there: s
 
 def _caveats(results: FrugalResults) -> Iterator[str]:
     names = {backbone.name for backbone in results.study.backbones}
-    if not names & set(published.FRUGAL_BACKBONES):
+    if not names & set(published.FRUGAL_BACKBONES) and _shows_published(results):
         yield (
             "None of the paper's backbones (resnet18, resnet50, densenet121, mobilenet_v3) is among those run here; published "
             "figures stand beside the measured ones for orientation."
@@ -251,6 +257,11 @@ def _caveats(results: FrugalResults) -> Iterator[str]:
     for problem in reading_problems(results):
         yield f"Energy readings are missing: {problem}."
     yield from disturbance({summary.run.id: seconds_waiting(summary) / seconds(summary) for summary in results.every})
+
+
+def _shows_published(results: FrugalResults) -> bool:
+    told = (published.frugal_change(change.dataset, name) for change in changes(results) for name in QUANTITIES)
+    return search_table(results) is not None or any(told)
 
 
 def _facts_of(summary: FrugalSummary) -> RunFacts:
