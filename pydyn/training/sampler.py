@@ -1,7 +1,8 @@
 """Selection strategies in other people's training loops: a sampler for any DataLoader."""
 
+import operator
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -36,12 +37,14 @@ class DynamicSubsetSampler(Sampler[int]):
 
         Args:
             parameters: the strategy, as `Dynamic(alpha=0.5, beta=0.7)`.
-            n_pool: images in the data set.
-            epochs: of the whole training; only InfoBatch depends on it.
-            seed: of every draw.
+            n_pool: images in the data set, at least 1.
+            epochs: of the whole training, at least 1; only InfoBatch depends on it.
+            seed: of every draw, at least 0.
 
-        Raises ValueError if the strategy does not fit the pool.
+        Raises ValueError if a number is none of these, or the strategy does not fit the pool.
         """
+        n_pool, epochs = _count("n_pool", n_pool, 1), _count("epochs", epochs, 1)
+        seed = _count("seed", seed, 0)
         parameters.subset_size(n_pool)
         self._strategy = parameters.build(n_pool, numpy_generator(seed, "selection"), epochs)
         self._seed = seed
@@ -92,7 +95,10 @@ class DynamicSubsetSampler(Sampler[int]):
             scores = scores.detach().float().cpu()
         given = np.asarray(scores, dtype=np.float32)
         if given.shape != (len(self),):
-            raise ValueError(f"scores of shape {given.shape}: one is needed for each of the epoch's {len(self)} images")
+            raise ValueError(
+                f"scores of shape {given.shape}: one is needed for each of the epoch's {len(self)} images; "
+                "a DataLoader with drop_last=True leaves some out"
+            )
         placed = np.empty_like(given)
         placed[self._order()] = given
         return placed
@@ -120,3 +126,14 @@ class DynamicSubsetSampler(Sampler[int]):
         self._strategy.load_state_dict(strategy)
         self._epoch = state["epoch"]
         self._seed = state["seed"]
+
+
+def _count(name: str, value: SupportsIndex, least: int) -> int:
+    """As a plain integer: a state that held one of NumPy's would not load with weights_only=True."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = least - 1
+    if count < least:
+        raise ValueError(f"{name} = {value!r} must be a whole number of at least {least}")
+    return count

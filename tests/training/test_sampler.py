@@ -212,7 +212,11 @@ def test_scores_reach_the_images_they_are_of():
     [
         (Full(), {"accuracy": 84.5}, "accuracy = 84.5 must be in 0 to 1, not in percent"),
         (InfoBatch(), {"accuracy": 0.5}, "outcome.losses: one is needed for each of the 60 images"),
-        (InfoBatch(), {"accuracy": 0.5, "losses": [1.0]}, r"scores of shape \(1,\): one is needed for each of"),
+        (
+            InfoBatch(),
+            {"accuracy": 0.5, "losses": [1.0]},
+            r"scores of shape \(1,\): .* for each of .* 60 images; .* drop_last",
+        ),
     ],
 )
 def test_wrong_outcomes_are_named(strategy, outcome, message):
@@ -232,6 +236,33 @@ def test_an_accuracy_of_another_type_leaves_a_state_that_loads(accuracy):
     restored = sampler_of(Dynamic(alpha=0.3), seed=9)
     restored.load_state_dict(torch.load(buffer, weights_only=True))
     assert epochs_of(restored, 3) == epochs_of(plain, 3)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.label)
+def test_numbers_of_numpy_leave_a_state_that_loads(strategy):
+    sampler = DynamicSubsetSampler(strategy, np.int64(N_POOL), epochs=np.int32(EPOCHS), seed=np.uint8(3))
+    buffer = BytesIO()
+    torch.save(sampler.state_dict(), buffer)
+    buffer.seek(0)
+    restored = sampler_of(strategy)
+    restored.load_state_dict(torch.load(buffer, weights_only=True))
+    assert epochs_of(restored) == epochs_of(sampler) == epochs_of(sampler_of(strategy, seed=3))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"seed": -1}, "seed = -1 must be a whole number of at least 0"),
+        ({"seed": None}, "seed = None must be a whole number of at least 0"),
+        ({"n_pool": 0}, "n_pool = 0 must be a whole number of at least 1"),
+        ({"n_pool": 60.0}, "n_pool = 60.0 must be a whole number of at least 1"),
+        ({"epochs": 0}, "epochs = 0 must be a whole number of at least 1"),
+        ({"epochs": None}, "epochs = None must be a whole number of at least 1"),
+    ],
+)
+def test_numbers_whose_states_would_not_load_are_refused_at_once(given, message):
+    with pytest.raises(ValueError, match=message):
+        DynamicSubsetSampler(InfoBatch(), **{"n_pool": N_POOL, "epochs": EPOCHS, "seed": 0} | given)
 
 
 def test_parameters_of_numpy_leave_a_state_that_loads():
