@@ -20,7 +20,8 @@ class DynamicSubsetSampler(Sampler[int]):
 
     Any strategy of `pydyn.selection` will do, Dynamic Training and its controls. All draws come from generators of its own, keyed
     by the seed: samplers do not disturb each other, nor anything else. Every pass over it gives the same epoch in the same order
-    until `update` ends the epoch, so that a look ahead, as Lightning takes, costs nothing.
+    until `update` ends the epoch, so that a look ahead, as Lightning takes, costs nothing. In several processes all draw alike,
+    each the whole epoch: how to share it out is in the README.
 
     Example::
 
@@ -104,7 +105,10 @@ class DynamicSubsetSampler(Sampler[int]):
         return placed
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that later epochs depend on, for `torch.save`; it loads with `weights_only=True`."""
+        """Everything that later epochs depend on, for `torch.save`; it loads with `weights_only=True`.
+
+        It is of the epoch's beginning, also while the epoch is trained: gone on from, all of its images come again.
+        """
         state: dict[str, Any] = arrays_to_tensors(self._strategy.state_dict())
         return {"strategy": state, "epoch": self._epoch, "seed": self._seed}
 

@@ -1,7 +1,10 @@
 """The sampler in a plain DataLoader: what a loop sees is what the strategy says, and nothing else moves."""
 
+import itertools
+import re
 from io import BytesIO
 from itertools import zip_longest
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from pydyn.selection.fresh import Fresh
 from pydyn.selection.infobatch import InfoBatch
 from pydyn.training.sampler import DynamicSubsetSampler
 
+README = Path(__file__).parents[2] / "README.md"
 N_POOL, EPOCHS = 60, 6
 STRATEGIES = [
     Full(),
@@ -194,6 +198,22 @@ def test_two_samplers_side_by_side_do_not_disturb_each_other_or_the_global_gener
         end_epoch(one)
     assert found == alone
     assert global_generators() == before
+
+
+def test_processes_share_an_epoch_out_as_the_readme_has_it():
+    (recipe,) = re.findall(r"`sampler=(list\(itertools\.islice.*)`", README.read_text())
+    samplers = [sampler_of(Dynamic(alpha=0.4, delta=1.0), seed=3) for _ in range(5)]
+    for _ in range(EPOCHS):
+        shares = [
+            eval(recipe, {"itertools": itertools, "sampler": sampler, "rank": rank, "n": 5})
+            for rank, sampler in enumerate(samplers)
+        ]
+        # Of 24 images, four each.
+        assert [len(share) for share in shares] == [4] * 5
+        assert len(set().union(*shares)) == 20
+        assert set().union(*shares) <= set(samplers[0])
+        for sampler in samplers:
+            end_epoch(sampler)
 
 
 def test_scores_reach_the_images_they_are_of():
