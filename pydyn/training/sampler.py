@@ -83,8 +83,6 @@ class DynamicSubsetSampler(Sampler[int]):
         another number of images.
         """
         accuracy = float(accuracy)  # of NumPy's, a state would not load with weights_only=True
-        if not 0 <= accuracy <= 1:
-            raise ValueError(f"accuracy = {accuracy} must be in 0 to 1, not in percent")
         resampling = self._strategy.update(Outcome(accuracy, self._by_subset(losses), self._by_subset(margins)))
         self._epoch += 1
         return resampling
