@@ -75,8 +75,8 @@ class DynamicSubsetSampler(Sampler[int]):
 
         Args:
             accuracy: on validation images, in 0..1.
-            losses: (len(self),), of the epoch's images in the order of iteration, as they were trained. InfoBatch and
-                replacements `hard` need them.
+            losses: (len(self),), of the epoch's images in the order of iteration, as they were when trained and before they were
+                multiplied by `weights()`. InfoBatch and replacements `hard` need them.
             margins: likewise, top-1 minus top-2 probability. Replacements `ambiguous` need them.
 
         Returns what the strategy did. Raises ValueError for an accuracy out of range, and for scores that are missing or of

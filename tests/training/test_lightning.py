@@ -54,7 +54,7 @@ class Resample(lightning.Callback):
         self.sampler = sampler
 
     def on_validation_epoch_end(self, trainer, model):
-        if not trainer.sanity_checking:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
             accuracy = float(trainer.callback_metrics["accuracy"])
             self.sampler.update(accuracy, losses=torch.cat(model.losses))
 
