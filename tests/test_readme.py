@@ -85,6 +85,9 @@ def test_the_samplers_examples_run_as_they_stand_and_train_what_the_strategy_cho
         assert epoch == sorted(expected)
         expected.update(accuracy=0.5)
     assert epochs[0] == epochs[1] != epochs[2] != epochs[3]
+    # A validation apart from training ends no epoch.
+    names["trainer"].validate(names["model"], names["validation_loader"], verbose=False)
+    assert list(sampler) == list(expected)
 
 
 def test_the_example_of_the_operations_runs_as_it_stands():

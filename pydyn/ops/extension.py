@@ -5,6 +5,8 @@ import warnings
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 HOW_TO_BUILD = "`pip install --no-build-isolation -e .` in pydyn's source folder, with a C++ compiler"
 
@@ -80,3 +82,9 @@ def warn_reference() -> None:
             RuntimeWarning,
             stacklevel=3,
         )
+
+
+def has_tangent(*tensors: Tensor) -> bool:
+    """Whether a forward-mode derivative is asked for. Formulas that torch.library registers have none, and torch takes it for 0:
+    plain torch operations make it."""
+    return any(unpack_dual(tensor).tangent is not None for tensor in tensors)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pydyn.ops import reference
-from pydyn.ops.extension import EXTENSION, warn_reference
+from pydyn.ops.extension import EXTENSION, has_tangent, warn_reference
 
 
 @overload
@@ -52,10 +52,11 @@ def gather_rows(
         would cost a synchronisation: as in torch's own indexing, a device-side assert fails there instead, which the next
         synchronising call reports and no later CUDA call of the process survives.
     """
-    if EXTENSION.loaded:
+    if not EXTENSION.loaded:
+        warn_reference()
+    if EXTENSION.loaded and not has_tangent(matrix):
         rows, row_labels = torch.ops.pydyn.gather_rows.default(matrix, index, labels, dtype)
     else:
-        warn_reference()
         rows, row_labels = reference.gather_rows(matrix, index, labels, dtype)
     return rows if labels is None else (rows, row_labels)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pydyn.ops import reference
-from pydyn.ops.extension import EXTENSION, warn_reference
+from pydyn.ops.extension import EXTENSION, has_tangent, warn_reference
 from pydyn.ops.reference.checks import check_first_derivative
 
 
@@ -47,7 +47,7 @@ def batch_norm_relu_dropout(
     TypeError
         If a dtype is wrong.
     """
-    if EXTENSION.loaded and units.device.type == "cpu":
+    if EXTENSION.loaded and units.device.type == "cpu" and not has_tangent(units, weight, bias):
         activations, mean, variance = torch.ops.pydyn.batch_norm_relu_dropout.default(
             units, weight, bias, uniforms, rates
         )

@@ -15,7 +15,10 @@ _REDUCTIONS = {"none": 0, "mean": 1, "sum": 2, "weighted_mean": 3}
 
 
 class AmbiguityTerms(NamedTuple):
-    """The loss, and what it was made of: for selection strategies and histories, at no further pass."""
+    """The loss, and what it was made of: for selection strategies and histories, at no further pass.
+
+    Only the loss has a gradient.
+    """
 
     loss: Tensor
     """As `ambiguity_cross_entropy` returns it."""
@@ -135,7 +138,7 @@ def ambiguity_cross_entropy(
             raise ValueError(f"ambiguity_cross_entropy: {name} gets no gradient; give {name}.detach()")
     if not EXTENSION.loaded:
         warn_reference()
-        computed = reference.ambiguity_cross_entropy(
+        loss, *others = reference.ambiguity_cross_entropy(
             logits,
             target,
             index=index,
@@ -147,7 +150,8 @@ def ambiguity_cross_entropy(
             ignore_index=ignore_index,
             reduction=reduction,
         )
-        return AmbiguityTerms(*computed) if terms else computed[0]
+        # Detached: who keeps an epoch's losses would keep all its graphs.
+        return AmbiguityTerms(loss, *(term.detach() for term in others)) if terms else loss
     loss, _, _, per_sample, correct = torch.ops.pydyn.ambiguity_cross_entropy.default(
         logits,
         target,

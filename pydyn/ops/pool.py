@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
 from pydyn.ops import reference
-from pydyn.ops.extension import EXTENSION
+from pydyn.ops.extension import EXTENSION, has_tangent
 
 
 def relu_max_pool(images: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ def relu_max_pool(images: Tensor) -> Tensor:
     TypeError
         If `images` is of another dtype.
     """
-    if EXTENSION.loaded and images.device.type == "cpu":
+    if EXTENSION.loaded and images.device.type == "cpu" and not has_tangent(images):
         pooled: Tensor = torch.ops.pydyn.relu_max_pool.default(images)[0]
         return pooled
     return max_pool2d(torch.relu(images), 2)

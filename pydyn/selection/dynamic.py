@@ -4,7 +4,7 @@ Sources: paper a (sections 3 and 4, figures 4 to 7, equations 1 to 3) and paper 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,10 @@ from pydyn.selection.strategy import (
     needed,
 )
 
+Scheme = Literal["base", "best-set"]
+Trigger = Literal["absolute", "signed"]
+Replacements = Literal["uniform", "ambiguous", "hard"]
+
 # Images that are sure of themselves keep a chance to come back.
 LEAST_SCORE = 1e-6
 
@@ -32,7 +36,7 @@ class Dynamic(Parameters):
     """Dynamic Training as it is declared (papers a and b, section 3; `replacements` other than uniform are ours)."""
 
     name: Literal["dynamic"] = "dynamic"
-    scheme: Literal["base", "best-set"] = "base"
+    scheme: Scheme = "base"
     """Paper a, figure 4a (base) or 4b (best-set)."""
     alpha: int | float = 0.5
     """Images in the subset A: a count (int) or a share of the pool (float)."""
@@ -42,14 +46,17 @@ class Dynamic(Parameters):
     """Decay of beta per epoch, in (0, 1]: beta_n = gamma^n beta_0 (Eq. 3). 1 keeps beta constant."""
     delta: float = 0.01
     """Accuracy threshold, in 0..1: 0.01 is one point."""
-    trigger: Literal["absolute", "signed"] = "absolute"
+    trigger: Trigger = "absolute"
     """Scheme base resamples if |change| < delta (the pseudocode, figure 5) or if change < delta (the prose)."""
-    replacements: Literal["uniform", "ambiguous", "hard"] = "uniform"
+    replacements: Replacements = "uniform"
     """Which images of B replace others: `uniform` as published. `ambiguous` and `hard` are ours: images never trained come first,
     uniformly; the rest are drawn without replacement with probability in proportion to the last known ambiguity, which is 1 less
     the margin between the two largest probabilities, or to the last known loss."""
 
     def __post_init__(self) -> None:
+        for name, choices in (("scheme", Scheme), ("trigger", Trigger), ("replacements", Replacements)):
+            if getattr(self, name) not in get_args(choices):
+                raise ValueError(f"{name} = {getattr(self, name)!r} is none of {', '.join(get_args(choices))}")
         check_alpha(self.alpha)
         check_share("beta", self.beta)
         check_share("delta", self.delta)

@@ -41,7 +41,7 @@ class Parameters(ABC):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a strategy hears after an epoch."""
+    """What a strategy hears after an epoch. Raises ValueError for an accuracy out of range."""
 
     accuracy: float
     """Of the validation set, in 0..1."""
@@ -49,6 +49,10 @@ class Outcome:
     """(len(subset),): the loss of each image of the epoch's subset, in the subset's order, when it was trained."""
     margins: Scores | None = None
     """(len(subset),), in [0, 1]: likewise, top-1 minus top-2 probability."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.accuracy <= 1:
+            raise ValueError(f"accuracy = {self.accuracy} must be in 0 to 1, not in percent")
 
 
 @dataclass(frozen=True)
@@ -158,8 +162,12 @@ class Strategy(ABC):
 
 
 def _are_distinct_below(indices: Indices, limit: int) -> bool:
-    found = np.unique(indices)
-    return len(found) == len(indices) and (len(found) == 0 or bool(found[0] >= 0 and found[-1] < limit))
+    if len(indices) and not (indices.min() >= 0 and indices.max() < limit):
+        return False
+    # Not by np.unique, which takes seconds for millions.
+    found = np.zeros(limit, dtype=np.bool_)
+    found[indices] = True
+    return int(found.sum()) == len(indices)
 
 
 def listed(keys: Iterable[Any]) -> str:

@@ -61,7 +61,7 @@ def activation_similarity(network: TinyNetwork, images: GreyImages) -> list[Matr
 def _kernels(network: TinyNetwork) -> list[Matrix]:
     """Each filter's weights in a row, layer by layer."""
     return [
-        network.parts[f"conv{layer}.weight"].flatten(1).double().cpu().numpy()
+        network.parts[f"conv{layer}.weight"].flatten(1).double().numpy(force=True)
         for layer in range(1, len(network.architecture.filters) + 1)
     ]
 

@@ -70,7 +70,7 @@ def loading() -> Iterator[None]:
 def tensors_to_arrays(state: Any) -> Any:
     """Undo what `save_checkpoint` did to arrays, for a part of a state that held arrays."""
     if isinstance(state, torch.Tensor):
-        return state.numpy()
+        return state.numpy(force=True)  # also of a GPU, where torch.load(map_location="cuda") puts all of a file
     if isinstance(state, dict):
         return {key: tensors_to_arrays(value) for key, value in state.items()}
     return state

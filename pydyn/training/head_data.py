@@ -52,7 +52,7 @@ class HeadData:
         """Gather the rows of both parts, once.
 
         Args:
-            features: (N, D), float16, bfloat16 or float32, contiguous.
+            features: (N, D), float16, bfloat16 or float32, contiguous; a gradient they may want is not made.
             labels: (N,) int64, contiguous, each in [0, n_classes), on the same device.
             train: int64, rows to train on, at least 2.
             validation: int64, rows to judge by, at least 1, none of them in `train`.
@@ -66,6 +66,7 @@ class HeadData:
             TypeError: a dtype is wrong.
         """
         _check(features, labels, train, validation, precision)
+        features = features.detach()
         parts = train.to(features.device), validation.to(features.device)
         for part in parts:
             _check_finite(features, part)

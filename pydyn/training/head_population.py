@@ -290,9 +290,11 @@ class Population:
         self._refresh()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that later epochs depend on, but for data and settings."""
+        """Everything that later epochs depend on, as it is now, but for data and settings."""
         names = ("weights", "_means", "_squares", "_best")
-        return {"steps": self._steps} | {name.strip("_"): dict(getattr(self, name)) for name in names}
+        return {"steps": self._steps} | {
+            name.strip("_"): {key: value.clone() for key, value in getattr(self, name).items()} for name in names
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict` of a population with the same members."""

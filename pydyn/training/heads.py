@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,6 +70,7 @@ class HeadTraining:
         self.settings = list(settings)
         self.epochs = epochs
         self.epoch = 0
+        self._device_type = data.device.type
         self._patience = patience
         self._halving = frozenset(halving)
         self._records = [_Record() for _ in settings]
@@ -87,9 +89,11 @@ class HeadTraining:
     def run_epoch(self) -> None:
         """Train all running heads for an epoch, judge them, and let those leave that are done."""
         self.epoch += 1
-        for population, members in zip(self._populations, self._members, strict=True):
-            if members:
-                self._run_population(population, members)
+        # Their precision is the data's, whatever the features were made in.
+        with torch.autocast(self._device_type, enabled=False):
+            for population, members in zip(self._populations, self._members, strict=True):
+                if members:
+                    self._run_population(population, members)
         if self.epoch in self._halving:
             running = [index for members in self._members for index in members if self._records[index].ending is None]
             for index in sorted(running, key=self._rank)[-(-len(running) // 2) :]:
@@ -158,9 +162,9 @@ class HeadTraining:
         return self._records
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that later epochs and results depend on but the arguments, for `torch.save`; loads with `weights_only`."""
+        """Everything that later epochs and results depend on but the arguments, as it is now; loads with `weights_only`."""
         return {
-            "settings": [asdict(setting) for setting in self.settings],
+            "settings": [_plain(setting) for setting in self.settings],
             "epoch": self.epoch,
             "members": [list(members) for members in self._members],
             "populations": [population.state_dict() for population in self._populations],
@@ -173,11 +177,22 @@ class HeadTraining:
         """Go on from a `state_dict` of a training that began with the same arguments.
 
         Raises:
-            ValueError: it is of other settings.
+            ValueError: it is of other settings, of heads that have left this training, or of an epoch at which this training is
+                over; nothing has changed then.
         """
-        if state["settings"] != [asdict(setting) for setting in self.settings]:
+        if not isinstance(state, dict) or state.get("settings") != [asdict(setting) for setting in self.settings]:
             raise ValueError(
                 "the state is of other settings: give those it was saved with, in their order, or begin anew"
+            )
+        running = {index for members in state["members"] for index in members}
+        if left := running.difference(*self._members):
+            raise ValueError(
+                f"{len(left)} heads of the state go on that have left this training: load it into one that has just begun"
+            )
+        if running and state["epoch"] >= self.epochs:
+            raise ValueError(
+                f"the state is of epoch {state['epoch']} with {len(running)} heads still running, epochs = {self.epochs}: "
+                "give more"
             )
         self.epoch = state["epoch"]
         self._records = [
@@ -245,6 +260,11 @@ def train_heads(
         if progress is not None:
             progress(training.progress())
     return training.results()
+
+
+def _plain(setting: HeadSetting) -> dict[str, Any]:
+    """As a dictionary, without numbers of NumPy's: of these none would load with `weights_only`."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in asdict(setting).items()}
 
 
 def _class_weight(data: HeadData, wanted: Tensor | Literal["balanced"] | None) -> Tensor | None:

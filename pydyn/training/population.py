@@ -238,7 +238,7 @@ class Population:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict` of the same population. Raises RunError for one of another."""
         for name, mine in self._identity().items():
-            if state[name] != mine:
+            if not isinstance(state, dict) or state.get(name) != mine:
                 raise RunError(f"a population's state is of another {name}: remove its checkpoint and train anew")
         self.epoch = state["epoch"]
         self.parameters.copy_(state["parameters"])

@@ -1,7 +1,8 @@
 """Selection strategies in other people's training loops: a sampler for any DataLoader."""
 
+import operator
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ class DynamicSubsetSampler(Sampler[int]):
 
     Any strategy of `pydyn.selection` will do, Dynamic Training and its controls. All draws come from generators of its own, keyed
     by the seed: samplers do not disturb each other, nor anything else. Every pass over it gives the same epoch in the same order
-    until `update` ends the epoch, so that a look ahead, as Lightning takes, costs nothing.
+    until `update` ends the epoch, so that a look ahead, as Lightning takes, costs nothing. In several processes all draw alike,
+    each the whole epoch: how to share it out is in the README.
 
     Example::
 
@@ -36,12 +38,14 @@ class DynamicSubsetSampler(Sampler[int]):
 
         Args:
             parameters: the strategy, as `Dynamic(alpha=0.5, beta=0.7)`.
-            n_pool: images in the data set.
-            epochs: of the whole training; only InfoBatch depends on it.
-            seed: of every draw.
+            n_pool: images in the data set, at least 1.
+            epochs: of the whole training, at least 1; only InfoBatch depends on it.
+            seed: of every draw, at least 0.
 
-        Raises ValueError if the strategy does not fit the pool.
+        Raises ValueError if a number is none of these, or the strategy does not fit the pool.
         """
+        n_pool, epochs = _count("n_pool", n_pool, 1), _count("epochs", epochs, 1)
+        seed = _count("seed", seed, 0)
         parameters.subset_size(n_pool)
         self._strategy = parameters.build(n_pool, numpy_generator(seed, "selection"), epochs)
         self._seed = seed
@@ -71,16 +75,14 @@ class DynamicSubsetSampler(Sampler[int]):
 
         Args:
             accuracy: on validation images, in 0..1.
-            losses: (len(self),), of the epoch's images in the order of iteration, as they were trained. InfoBatch and
-                replacements `hard` need them.
+            losses: (len(self),), of the epoch's images in the order of iteration, as they were when trained and before they were
+                multiplied by `weights()`. InfoBatch and replacements `hard` need them.
             margins: likewise, top-1 minus top-2 probability. Replacements `ambiguous` need them.
 
         Returns what the strategy did. Raises ValueError for an accuracy out of range, and for scores that are missing or of
         another number of images.
         """
         accuracy = float(accuracy)  # of NumPy's, a state would not load with weights_only=True
-        if not 0 <= accuracy <= 1:
-            raise ValueError(f"accuracy = {accuracy} must be in 0 to 1, not in percent")
         resampling = self._strategy.update(Outcome(accuracy, self._by_subset(losses), self._by_subset(margins)))
         self._epoch += 1
         return resampling
@@ -92,13 +94,19 @@ class DynamicSubsetSampler(Sampler[int]):
             scores = scores.detach().float().cpu()
         given = np.asarray(scores, dtype=np.float32)
         if given.shape != (len(self),):
-            raise ValueError(f"scores of shape {given.shape}: one is needed for each of the epoch's {len(self)} images")
+            raise ValueError(
+                f"scores of shape {given.shape}: one is needed for each of the epoch's {len(self)} images; "
+                "a DataLoader with drop_last=True leaves some out"
+            )
         placed = np.empty_like(given)
         placed[self._order()] = given
         return placed
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that later epochs depend on, for `torch.save`; it loads with `weights_only=True`."""
+        """Everything that later epochs depend on, for `torch.save`; it loads with `weights_only=True`.
+
+        It is of the epoch's beginning, also while the epoch is trained: gone on from, all of its images come again.
+        """
         state: dict[str, Any] = arrays_to_tensors(self._strategy.state_dict())
         return {"strategy": state, "epoch": self._epoch, "seed": self._seed}
 
@@ -120,3 +128,14 @@ class DynamicSubsetSampler(Sampler[int]):
         self._strategy.load_state_dict(strategy)
         self._epoch = state["epoch"]
         self._seed = state["seed"]
+
+
+def _count(name: str, value: SupportsIndex, least: int) -> int:
+    """As a plain integer: a state that held one of NumPy's would not load with weights_only=True."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = least - 1
+    if count < least:
+        raise ValueError(f"{name} = {value!r} must be a whole number of at least {least}")
+    return count

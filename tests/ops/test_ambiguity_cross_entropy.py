@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from pydyn.ops import AmbiguityCrossEntropy, ambiguity_cross_entropy, reference
-from pydyn.ops.extension import EXTENSION
+from pydyn.ops import loss as loss_module
+from pydyn.ops.extension import EXTENSION, Extension
 
 needs_extension = pytest.mark.skipif(not EXTENSION.loaded, reason=EXTENSION.problem or "")
 
@@ -290,6 +291,14 @@ def test_a_gradient_that_is_a_view_of_its_negative_is_taken_as_it_is():
     (ours,) = torch.autograd.grad(loss, inputs, minus_one, retain_graph=True)
     (expected,) = torch.autograd.grad(loss, inputs, torch.tensor(-1.0))
     assert torch.equal(ours, expected)
+
+
+@pytest.mark.parametrize("extension", [EXTENSION, Extension("hidden by a test")])
+def test_only_the_loss_has_a_gradient(extension, monkeypatch):
+    monkeypatch.setattr(loss_module, "EXTENSION", extension)
+    monkeypatch.setattr(loss_module, "warn_reference", lambda: None)
+    terms = ours(make_logits(20, 5).requires_grad_(), make_labels(20, n_classes=5))
+    assert [term.requires_grad for term in terms] == [True, False, False, False, False]
 
 
 @pytest.mark.parametrize("name", ["class_weight", "strength", "power"])

@@ -215,6 +215,13 @@ def test_gradcheck():
     assert torch.autograd.gradgradcheck(gather_rows, (matrix, index))
 
 
+def test_a_forward_mode_derivative_is_that_of_indexing():
+    matrix, tangent = torch.randn(2, 5, 3, generator=generator(0))
+    index = torch.tensor([4, 0, 0])
+    _, got = torch.func.jvp(lambda rows: gather_rows(rows, index, torch.arange(5))[0], (matrix,), (tangent,))
+    assert torch.equal(got, tangent[index])
+
+
 @needs_extension
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
 def test_opcheck(dtype):

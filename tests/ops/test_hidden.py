@@ -111,6 +111,22 @@ def test_second_derivatives_are_refused():
         torch.autograd.grad(activations.sum(), units, create_graph=True)
 
 
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_forward_mode_derivative_is_not_lost(position):
+    arguments = layer((3, 4, 33))
+
+    def activations(tensor):
+        return batch_norm_relu_dropout(*arguments[:position], tensor, *arguments[position + 1 :])[0]
+
+    along = arguments[position].flip(-1)
+    _, got = torch.func.jvp(activations, (arguments[position],), (along,))
+    step = 1e-6
+    expected = (activations(arguments[position] + step * along) - activations(arguments[position] - step * along)) / (
+        2 * step
+    )
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+
+
 @needs_extension
 def test_the_backward_operation_equals_its_reference():
     units, weight, bias, uniforms, rates = layer((3, 4, 37), torch.float32)

@@ -104,6 +104,13 @@ def test_any_number_of_threads_gives_the_same() -> None:
     assert torch.equal(alone[1], together[1])
 
 
+def test_a_forward_mode_derivative_is_torchs() -> None:
+    images, tangent = torch.randn(2, 2, 3, 5, 4, generator=torch.Generator().manual_seed(0)).unbind()
+    got, expected = (torch.func.jvp(function, (images,), (tangent,))[1] for function in (relu_max_pool, torchs))
+    assert torch.equal(got, expected)
+    assert got.abs().sum() > 0
+
+
 def test_layer_in_a_network() -> None:
     convolution = nn.Conv2d(3, 8, 3)
     images = torch.randn(2, 3, 10, 10, generator=torch.Generator().manual_seed(0))

@@ -177,6 +177,9 @@ def test_the_first_subset_is_uniform():
         ({"alpha": 1.5}, "at most 1"),
         ({"alpha": True}, "must be a count"),
         ({"scheme": "best-set", "trigger": "signed"}, "goes with scheme = base"),
+        ({"scheme": "best_set"}, "scheme = 'best_set' is none of base, best-set"),
+        ({"trigger": "sign"}, "trigger = 'sign' is none of absolute, signed"),
+        ({"replacements": "uncertain"}, "replacements = 'uncertain' is none of uniform, ambiguous, hard"),
     ],
 )
 def test_wrong_parameters_are_refused_by_name_and_value(parameters, message):

@@ -213,6 +213,8 @@ def test_missing_scores_are_named(declared, name):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: Outcome(84.5), "accuracy = 84.5 must be in 0 to 1, not in percent"),
+        (lambda: Outcome(float("nan")), "accuracy = nan must be in 0 to 1"),
         (lambda: InfoBatch(ratio=1.0), "ratio = 1.0 must be at least 0 and below 1"),
         (lambda: InfoBatch(anneal=1.5), r"anneal = 1.5 must be in \[0, 1\]"),
         (lambda: Fresh(alpha=1), "write the whole pool as 1.0"),

@@ -35,6 +35,14 @@ def test_l1_norms_are_sums_of_absolute_weights(alike):
     np.testing.assert_allclose(second, network.parts["conv2.weight"].abs().sum((1, 2, 3)).numpy(), rtol=1e-6)
 
 
+def test_kernels_of_a_network_that_is_in_training_are_compared_too(alike):
+    network, _ = alike
+    trained = TinyNetwork(network.architecture, network.parameters.clone().requires_grad_())
+    for measure in (l1_norms, kernel_similarity):
+        for got, expected in zip(measure(trained), measure(network), strict=True):
+            np.testing.assert_array_equal(got, expected)
+
+
 def test_kernels_by_hand(alike):
     nan = float("nan")
     expected = [[100, 100, -100, nan], [100, 100, -100, nan], [-100, -100, 100, nan], [nan] * 4]

@@ -86,3 +86,12 @@ def test_features_that_are_not_finite_are_refused_by_row(value):
         HeadData.prepare(features, labels, TRAIN, VALIDATION)
     features[9], features[7] = 0, value  # of no part
     HeadData.prepare(features, labels, TRAIN, VALIDATION)
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+def test_features_with_a_gradient_are_taken_as_numbers(standardise):
+    features, labels = features_and_labels()
+    expected = HeadData.prepare(features, labels, TRAIN, VALIDATION, standardise=standardise)
+    data = HeadData.prepare(features.requires_grad_(), labels, TRAIN, VALIDATION, standardise=standardise)
+    assert torch.equal(data.features, expected.features)
+    assert not data.features.requires_grad and not data.validation_features.requires_grad

@@ -221,11 +221,69 @@ def test_a_resumed_training_ends_as_one_that_was_not_cut(after, precision):
 
 def test_a_state_of_other_settings_is_refused():
     state = HeadTraining(make_data(), [linear()], epochs=1).state_dict()
-    with pytest.raises(ValueError, match="the state is of other settings"):
-        HeadTraining(make_data(), [linear(seed=3)], epochs=1).load_state_dict(state)
+    for other in (state, {"epoch": 3}, None):
+        with pytest.raises(ValueError, match="the state is of other settings"):
+            HeadTraining(make_data(), [linear(seed=3)], epochs=1).load_state_dict(other)
+
+
+def test_a_state_in_memory_is_of_when_it_was_taken():
+    whole = train(MIXTURE, epochs=5, patience=2)
+    begun, resumed = (HeadTraining(make_data(), MIXTURE, epochs=5, patience=2) for _ in range(2))
+    begun.run_epoch()
+    state = begun.state_dict()
+    while begun.running:
+        begun.run_epoch()
+    resumed.load_state_dict(state)
+    while resumed.running:
+        resumed.run_epoch()
+    for one, other in zip(whole, resumed.results(), strict=True):
+        assert_same(one, other)
+
+
+def test_rates_of_numpy_leave_a_state_that_loads():
+    settings = [linear(rate) for rate in np.logspace(-3, -1, 3)]
+    file = io.BytesIO()
+    torch.save(HeadTraining(make_data(), settings, epochs=2).state_dict(), file)
+    file.seek(0)
+    HeadTraining(make_data(), settings, epochs=2).load_state_dict(torch.load(file, weights_only=True))
+
+
+@pytest.mark.parametrize(
+    ("after", "epochs", "into", "message"),
+    [
+        (1, 5, 4, "1 heads of the state go on that have left this training: load it into one that has just begun"),
+        (3, 3, 0, "the state is of epoch 3 with 2 heads still running, epochs = 3: give more"),
+    ],
+)
+def test_a_state_that_this_training_cannot_go_on_from_is_refused_and_changes_nothing(after, epochs, into, message):
+    mixture, patient = [linear(), linear(1e3)], {"patience": 2}
+    begun, training, untouched = (
+        HeadTraining(make_data(), mixture, epochs=number, **options)
+        for number, options in ((10, {}), (epochs, patient), (epochs, patient))
+    )
+    for _ in range(after):
+        begun.run_epoch()
+    for one in (training, untouched):
+        for _ in range(into):
+            one.run_epoch()
+    with pytest.raises(ValueError, match=message):
+        training.load_state_dict(begun.state_dict())
+    for one in (training, untouched):
+        while one.running:
+            one.run_epoch()
+    for one, other in zip(training.results(), untouched.results(), strict=True):
+        assert_same(one, other)
 
 
 # Progress and errors
+
+
+def test_autocast_around_a_training_changes_nothing():
+    whole = train(MIXTURE, epochs=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        within = train(MIXTURE, epochs=2)
+    for one, other in zip(whole, within, strict=True):
+        assert_same(one, other)
 
 
 def test_progress_says_where_it_stands():

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from pydyn.selection.dynamic import Dynamic
 from pydyn.selection.infobatch import InfoBatch
 from pydyn.training.sampler import DynamicSubsetSampler
 
@@ -53,7 +54,7 @@ class Resample(lightning.Callback):
         self.sampler = sampler
 
     def on_validation_epoch_end(self, trainer, model):
-        if not trainer.sanity_checking:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
             accuracy = float(trainer.callback_metrics["accuracy"])
             self.sampler.update(accuracy, losses=torch.cat(model.losses))
 
@@ -128,3 +129,22 @@ def test_a_sampler_survives_a_checkpoint(tmp_path):
     assert first.trained + rest.trained == whole.trained
     assert all(before != after for before, after in pairwise(whole.trained))
     assert torch.equal(rest.layer.weight, whole.layer.weight)
+
+
+def test_lightning_shares_each_epoch_out_among_processes():
+    # The wrapper that it puts around a sampler, in the place of two processes whose samplers hear the same.
+    samplers = [DynamicSubsetSampler(Dynamic(alpha=0.5, delta=1.0), N_IMAGES, epochs=EPOCHS, seed=3) for _ in range(2)]
+    shares = [
+        lightning.fabric.utilities.distributed.DistributedSamplerWrapper(sampler, num_replicas=2, rank=rank)
+        for rank, sampler in enumerate(samplers)
+    ]
+    seen = []
+    for epoch in range(EPOCHS):
+        for share, sampler in zip(shares, samplers, strict=True):
+            share.set_epoch(epoch)
+            seen.append(list(share))
+            assert len(seen[-1]) == len(sampler) // 2
+        assert sorted(seen[-2] + seen[-1]) == sorted(samplers[0])
+        for sampler in samplers:
+            sampler.update(0.5)
+    assert set(seen[0] + seen[1]) != set(seen[-2] + seen[-1])

@@ -207,6 +207,12 @@ def test_states_of_others_are_refused(images, change, what):
         population(images, **change).load_state_dict(state)
 
 
+@pytest.mark.parametrize("state", [None, {"epoch": 3}])
+def test_what_is_no_state_is_refused(images, state):
+    with pytest.raises(RunError, match="is of another architecture"):
+        population(images).load_state_dict(state)
+
+
 STICKING = [
     *(Member(seed, 1e-2) for seed in range(8)),
     *(Member(seed, 1e-2, "normal_1", "rmsprop") for seed in range(4)),

@@ -1,7 +1,10 @@
 """The sampler in a plain DataLoader: what a loop sees is what the strategy says, and nothing else moves."""
 
+import itertools
+import re
 from io import BytesIO
 from itertools import zip_longest
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from pydyn.selection.fresh import Fresh
 from pydyn.selection.infobatch import InfoBatch
 from pydyn.training.sampler import DynamicSubsetSampler
 
+README = Path(__file__).parents[2] / "README.md"
 N_POOL, EPOCHS = 60, 6
 STRATEGIES = [
     Full(),
@@ -196,6 +200,22 @@ def test_two_samplers_side_by_side_do_not_disturb_each_other_or_the_global_gener
     assert global_generators() == before
 
 
+def test_processes_share_an_epoch_out_as_the_readme_has_it():
+    (recipe,) = re.findall(r"`sampler=(list\(itertools\.islice.*)`", README.read_text())
+    samplers = [sampler_of(Dynamic(alpha=0.4, delta=1.0), seed=3) for _ in range(5)]
+    for _ in range(EPOCHS):
+        shares = [
+            eval(recipe, {"itertools": itertools, "sampler": sampler, "rank": rank, "n": 5})
+            for rank, sampler in enumerate(samplers)
+        ]
+        # Of 24 images, four each.
+        assert [len(share) for share in shares] == [4] * 5
+        assert len(set().union(*shares)) == 20
+        assert set().union(*shares) <= set(samplers[0])
+        for sampler in samplers:
+            end_epoch(sampler)
+
+
 def test_scores_reach_the_images_they_are_of():
     sampler = sampler_of(InfoBatch(ratio=0.9, anneal=0.0))
     easy = {3, 14, 15, 9, 26, 5}
@@ -212,7 +232,11 @@ def test_scores_reach_the_images_they_are_of():
     [
         (Full(), {"accuracy": 84.5}, "accuracy = 84.5 must be in 0 to 1, not in percent"),
         (InfoBatch(), {"accuracy": 0.5}, "outcome.losses: one is needed for each of the 60 images"),
-        (InfoBatch(), {"accuracy": 0.5, "losses": [1.0]}, r"scores of shape \(1,\): one is needed for each of"),
+        (
+            InfoBatch(),
+            {"accuracy": 0.5, "losses": [1.0]},
+            r"scores of shape \(1,\): .* for each of .* 60 images; .* drop_last",
+        ),
     ],
 )
 def test_wrong_outcomes_are_named(strategy, outcome, message):
@@ -232,6 +256,33 @@ def test_an_accuracy_of_another_type_leaves_a_state_that_loads(accuracy):
     restored = sampler_of(Dynamic(alpha=0.3), seed=9)
     restored.load_state_dict(torch.load(buffer, weights_only=True))
     assert epochs_of(restored, 3) == epochs_of(plain, 3)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.label)
+def test_numbers_of_numpy_leave_a_state_that_loads(strategy):
+    sampler = DynamicSubsetSampler(strategy, np.int64(N_POOL), epochs=np.int32(EPOCHS), seed=np.uint8(3))
+    buffer = BytesIO()
+    torch.save(sampler.state_dict(), buffer)
+    buffer.seek(0)
+    restored = sampler_of(strategy)
+    restored.load_state_dict(torch.load(buffer, weights_only=True))
+    assert epochs_of(restored) == epochs_of(sampler) == epochs_of(sampler_of(strategy, seed=3))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"seed": -1}, "seed = -1 must be a whole number of at least 0"),
+        ({"seed": None}, "seed = None must be a whole number of at least 0"),
+        ({"n_pool": 0}, "n_pool = 0 must be a whole number of at least 1"),
+        ({"n_pool": 60.0}, "n_pool = 60.0 must be a whole number of at least 1"),
+        ({"epochs": 0}, "epochs = 0 must be a whole number of at least 1"),
+        ({"epochs": None}, "epochs = None must be a whole number of at least 1"),
+    ],
+)
+def test_numbers_whose_states_would_not_load_are_refused_at_once(given, message):
+    with pytest.raises(ValueError, match=message):
+        DynamicSubsetSampler(InfoBatch(), **{"n_pool": N_POOL, "epochs": EPOCHS, "seed": 0} | given)
 
 
 def test_parameters_of_numpy_leave_a_state_that_loads():
