@@ -17,11 +17,13 @@ from pydyn.device import keep_memory, open_device
 
 KEEPING = ", keeping memory"
 FEW_WORKERS = "DataLoader, 4 workers"
+FLOAT32 = "DataLoader, no TF32"
 
 LOOPS: dict[str, Callable[[Setting], Epoch]] = {
     "ours": loops.ours,
     "DataLoader": loops.textbook,
     FEW_WORKERS: partial(loops.textbook, workers=4),
+    FLOAT32: partial(loops.textbook, tf32=False),
     "airbench": loops.airbench,
     "selection + gather": loops.choosing,
     "FLOP limit": loops.limit,

@@ -167,11 +167,12 @@ def by_the_book(
     return lambda: timed(train, device, 1)
 
 
-def textbook(setting: Setting, workers: int | None = None) -> Epoch:
-    """DataLoader, torchvision, float32."""
+def textbook(setting: Setting, workers: int | None = None, tf32: bool = True) -> Epoch:
+    """DataLoader, torchvision, float32; on CUDA with convolutions in TF32, as torch has them unasked, or without."""
     from torch.utils.data import DataLoader, TensorDataset
     from torchvision.transforms import v2
 
+    torch.backends.cudnn.allow_tf32 = tf32
     transform = v2.Compose(
         [
             v2.RandomCrop(32, PADDING),

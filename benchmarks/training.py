@@ -7,7 +7,8 @@ show does not change how long they take). Each loop lives in a process of its ow
 each in turn, after one that is not counted; medians.
 
 - DataLoader: the textbook. A worker for each of torch's threads (where those are more than four, also with four workers),
-  torchvision's transforms image by image, float32, eager.
+  torchvision's transforms image by image, float32, eager. On CUDA torch computes convolutions of float32 in TF32, which has three
+  bits more than bfloat16: also without.
 - airbench: all images normalised and padded once, outside the timer; crops by masks, channels-last; precision and optimiser as
   ours. On CUDA as airbench has it: an epoch's images are cropped at once, since masks wait for the device, the network is
   compiled, and cuDNN tries its algorithms out; ours runs with deterministic ones, as every Run does.
@@ -25,7 +26,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.contenders import FEW_WORKERS, KEEPING, Contender, Sharing
+from benchmarks.contenders import FEW_WORKERS, FLOAT32, KEEPING, Contender, Sharing
 from benchmarks.loops import SHARING, Setting
 from benchmarks.measure import Row, device_name, write_json
 
@@ -50,6 +51,8 @@ def main() -> int:
         rivals.insert(1, FEW_WORKERS)
     if setting.device.type == "cpu":
         rivals += [rival + KEEPING for rival in rivals]
+    else:
+        rivals.insert(1, FLOAT32)
     names = ["ours", *rivals, "selection + gather", "FLOP limit"]
     contenders: dict[str, Contender | Sharing] = {name: Contender(name, setting) for name in names}
     sharing = ["ours on streams", "ours in processes"] if setting.device.type == "cuda" else []
