@@ -365,6 +365,7 @@ def copied(trained: tuple[Config, Path], tmp_path: Path) -> tuple[Config, Path]:
     return config, tmp_path / "results"
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("seed", range(6))
 def test_whatever_is_missing_there_is_a_page(copied: tuple[Config, Path], seed: int) -> None:
     config, results = copied
