@@ -7,7 +7,6 @@ call at a time, each after the caches were filled with something else.
 """
 
 import json
-import os
 import statistics
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 import torch
 
 from pydyn.device import processor
+from pydyn.files import write_text
 
 Action = Callable[[], object]
 
@@ -116,14 +116,7 @@ def table(rows: Iterable[Row], limit: str = "of a copy") -> str:
 
 
 def write_json(rows: Iterable[Row], path: Path) -> None:
-    """Write whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump([asdict(row) for row in rows], file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_text(path, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 
 
 def plot(rows: list[Row], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A CPU's name tells apart what gives other bits or takes other seconds."""
+"""Devices: a CPU's name tells apart what gives other bits or takes other seconds, and what is not there is refused."""
 
 import math
 import os
@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pydyn.device import open_device, seconds_waited
+from pydyn.errors import RunError
 
 
 @pytest.fixture
@@ -57,6 +58,18 @@ def test_what_holds_its_instructions_back_is_named(machine):
 @pytest.mark.parametrize("cpuinfo", [None, "", "processor : 0\nCPU part : 0xd4f\n", "model name :\n"])
 def test_a_cpu_without_a_model_is_a_cpu(machine, cpuinfo):
     assert machine(cpuinfo, capability="DEFAULT") == "CPU, DEFAULT"
+
+
+def test_more_threads_than_cores_are_refused():
+    with pytest.raises(RunError, match="threads = 100000"):
+        open_device("cpu", 100_000)
+
+
+def test_cuda_without_a_gpu_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(RunError, match="torch sees no GPU"):
+        open_device("cuda", 1)
 
 
 def test_waiting_is_while_other_work_has_the_processor():

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -248,14 +248,41 @@ def read_tables() -> Callable[[Path], dict[str, list[list[str]]]]:
     return read
 
 
+DRAW: Callable[..., None] = Figure.savefig
+
+
+def _leave_blank(figure: Figure, file: IO[Any], *, format: str, **options: Any) -> None:
+    file.write("<svg></svg>" if format == "svg" else b"")
+
+
+def _draw_once(figure: Figure, file: IO[Any], *, format: str, **options: Any) -> None:
+    (DRAW if format == "svg" else _leave_blank)(figure, file, format=format, **options)
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are put together but not drawn, which is most of a page's time. Pages that tests share are whole."""
+    monkeypatch.setattr(Figure, "savefig", _leave_blank)
+
+
 @pytest.fixture
-def cut_off(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+def drawn(undrawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of whether all can be drawn: as SVG, since a PNG is the same figure once more."""
+    monkeypatch.setattr(Figure, "savefig", _draw_once)
+
+
+@pytest.fixture
+def drawn_as_both(undrawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Figure, "savefig", DRAW)
+
+
+@pytest.fixture
+def cut_off(undrawn: None, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Of each file of a figure, whether something lies beyond its edge."""
     found: list[bool] = []
-    save: Callable[..., None] = Figure.savefig
 
     def check(figure: Figure, *args: Any, **options: Any) -> None:
-        save(figure, *args, **options)
+        DRAW(figure, *args, **options)
         found.append(beyond_the_edge(figure))
 
     monkeypatch.setattr(Figure, "savefig", check)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pydyn.config.main import overlay, parse
+from pydyn.config.main import Config, overlay, parse
 from pydyn.report.architectures import study
 from pydyn.report.page import write_report
 from pydyn.report.results import read_facts
@@ -25,13 +25,17 @@ BASE: dict[str, Any] = {
 }
 
 
+def synthesise(results: Path, change: dict[str, Any]) -> tuple[Config, dict[Any, Summary]]:
+    config = parse(overlay(BASE, {"architectures": change}))
+    write_store(results)
+    digest = read_facts("figures", results).digest
+    return config, {run: write_run(results, run, digest) for run in runs(config, "architectures")}
+
+
 @pytest.fixture
 def report(tmp_path: Path) -> Callable[..., tuple[str, dict[Any, Summary]]]:
     def make(change: dict[str, Any] | None = None) -> tuple[str, dict[Any, Summary]]:
-        config = parse(overlay(BASE, {"architectures": change or {}}))
-        write_store(tmp_path)
-        digest = read_facts("figures", tmp_path).digest
-        written = {run: write_run(tmp_path, run, digest) for run in runs(config, "architectures")}
+        config, written = synthesise(tmp_path, change or {})
         write_report(config, tmp_path, tmp_path / "report" / "index.html", progress=lambda line: None)
         return (tmp_path / "report" / "index.html").read_text(), written
 
@@ -151,16 +155,15 @@ def test_what_the_test_images_choose_is_said(report: Any, strategies: list[dict[
     assert ("Dynamic Training replaces images when the accuracy on the test images" in page) == bool(strategies)
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("seed", range(6))
-def test_whatever_is_missing_there_is_a_page(report: Any, tmp_path: Path, seed: int) -> None:
-    _, written = report()
-    config = parse(BASE)
+def test_whatever_is_missing_there_is_a_page(tmp_path: Path, seed: int) -> None:
+    config, written = synthesise(tmp_path, {})
     write_partial(config, tmp_path, some_of(list(written), seed))
 
 
-def test_experiments_that_are_missing_are_named(report: Any, tmp_path: Path) -> None:
-    _, written = report()
-    config = parse(BASE)
+def test_experiments_that_are_missing_are_named(tmp_path: Path) -> None:
+    config, written = synthesise(tmp_path, {})
     plain = [run for run in written if run.strategy.name == "full"]
     page = write_partial(config, tmp_path, [run for run in plain if run.model != "deeper"])
     assert "No Run is there of experiment 1: base; 4: batch normalisation, augmentation." in page

@@ -1,11 +1,8 @@
 """The study `frugal` on the page: every figure against a computation from what was written."""
 
-import csv
 import html
-import json
 import re
 import shlex
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,180 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from safetensors.torch import save_file
 
-from pydyn.config.main import Config, overlay, parse
-from pydyn.energy import Component, Reading
-from pydyn.errors import DataError, RunError
-from pydyn.features.store import ADAPTED
-from pydyn.metrics import measure
 from pydyn.report.frugal import pictures
-from pydyn.report.frugal.accuracy import accuracy_figure
 from pydyn.report.frugal.changes import change_table, mean_sentences, saved
 from pydyn.report.frugal.pictures import confusion_drawing
-from pydyn.report.frugal.read import balanced_accuracy, fine_tuning_of, proposed_of, read_frugal
+from pydyn.report.frugal.read import fine_tuning_of, proposed_of, read_frugal
 from pydyn.report.frugal.searches import search_table
-from pydyn.report.page import write_report
-from pydyn.report.results import read_facts
 from pydyn.studies.frugal_runs import FineTuningRun, FrugalRun, HeadRun
-from pydyn.studies.registry import runs
-from pydyn.training.frugal_summary import FrugalSummary, write_frugal_summary
-from tests.report.conftest import CLASSES, some_of, write_partial, write_store
-
-T_975 = {2: 12.706204736432095, 3: 4.302652729911275}
-BASE: dict[str, Any] = {
-    "studies": ["frugal"],
-    "datasets": {
-        "breakhis": {
-            "source": "folder",
-            "path": "nowhere",
-            "split": {"method": "group", "test": 0.3, "group": {"pattern": "(?P<group>x)"}},
-        }
-    },
-    "frugal": {
-        "datasets": ["breakhis"],
-        "backbones": [{"name": "resnet18"}],
-        "replicates": 3,
-        "splits": ["declared", "image"],
-        "search": {"combinations": [10], "samples": [1000, 100_000]},
-    },
-}
-
-TWO_DATA_SETS: dict[str, Any] = {
-    "datasets": {"brain-mri": {"source": "shapes"}},
-    "frugal": {"datasets": ["breakhis", "brain-mri"], "replicates": 2},
-}
-
-
-Change = Callable[[FrugalRun, FrugalSummary], FrugalSummary]
-
-
-def reading(seconds: float, problem: str | None = None) -> Reading:
-    if problem:
-        return Reading(seconds, None, None, {}, "ESP", problem)
-    parts = {"CPU": Component(seconds * 1e-6, "estimate (load x 8 W assumed for a test)")}
-    return Reading(seconds, seconds * 1e-6, seconds * 2e-7, parts, "ESP")
-
-
-def level(run: FrugalRun) -> float:
-    """How many of 60 test images are right."""
-    right = 45.0 + (5 if run.splits == "image" else 0)
-    if isinstance(run, HeadRun):
-        right += 3 * run.adapted + 2 * (run.settings[0].kind == "redesigned") - run.weighted
-    else:
-        right += 6
-    return right + run.seed * (1 if isinstance(run, HeadRun) else 2)
-
-
-def write_run(results: Path, run: FrugalRun, data: str, problem: str | None) -> FrugalSummary:
-    directory = run.directory(results)
-    directory.mkdir(parents=True)
-    for name in ("history.csv", "weights.safetensors"):  # which the page does not read
-        (directory / name).touch()
-    labels = np.arange(60) % 3
-    wrong = np.arange(60) >= level(run)
-    predicted = np.where(wrong, (labels + 1) % 3, labels)
-    probabilities = np.full((60, 3), 0.1)
-    probabilities[np.arange(60), predicted] = 0.8
-    with (directory / "predictions.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", "group", "class", "predicted", *(f"p({name})" for name in CLASSES)])
-        for row in range(60):
-            writer.writerow([row, "", CLASSES[labels[row]], CLASSES[predicted[row]], *probabilities[row]])
-    heads = isinstance(run, HeadRun)
-    costs = {"training": reading(10.0 + run.seed if heads else 400.0 + 10 * run.seed, problem)}
-    if heads:
-        costs["extraction"] = reading(20.0, problem)
-        if run.adapted:
-            costs["adaptation"] = reading(5.0, problem)
-            features = run.features.directory(results)
-            features.mkdir(parents=True, exist_ok=True)
-            origin = json.dumps({"changes": [0.3, 0.1, 0.005], "stopped": "threshold"})
-            save_file({"nothing": torch.zeros(0)}, features / ADAPTED, metadata={"pydyn": origin})
-    else:
-        costs["search"] = reading(900.0, problem)
-    metrics = measure(probabilities, labels, (np.arange(60) // 6).astype(np.int32))
-    summary = FrugalSummary(
-        run=run,
-        fingerprint="f" * 16,
-        code="c" * 16 if heads else "d" * 16,
-        data=data,
-        chosen={"learning_rate": 1e-3},
-        n_candidates=6,
-        best_epoch=3,
-        epochs=5,
-        validation=metrics,
-        test=metrics,
-        n_train=108,
-        n_validation=12,
-        n_test=60,
-        n_parameters=1000,
-        costs=costs,
-        device="CPU",
-        precision="bf16",
-        threads=1,
-        versions={"torch": "2.11.0"},
-        finished="2026-01-02T03:04:05+00:00",
-    )
-    write_frugal_summary(directory / "summary.json", summary)
-    return summary
-
-
-def synthesise(
-    folder: Path, *changes: dict[str, Any], problem: str | None = None, other: Change = lambda run, summary: summary
-) -> tuple[Config, dict[Any, FrugalSummary]]:
-    raw = BASE
-    for change in changes:
-        raw = overlay(raw, change)
-    config = parse(raw)
-    for name in raw["frugal"]["datasets"]:
-        write_store(folder, name)
-    written = {}
-    for run in runs(config, "frugal"):
-        assert isinstance(run, FrugalRun)
-        summary = other(run, write_run(folder, run, read_facts(run.dataset, folder).digest, problem))
-        write_frugal_summary(run.directory(folder) / "summary.json", summary)
-        written[run] = summary
-    return config, written
-
-
-def report(folder: Path, *changes: dict[str, Any], **options: Any) -> tuple[str, dict[Any, FrugalSummary]]:
-    config, written = synthesise(folder, *changes, **options)
-    write_report(config, folder, folder / "report" / "index.html", progress=lambda line: None)
-    return (folder / "report" / "index.html").read_text(), written
-
-
-def table(folder: Path, name: str) -> pd.DataFrame:
-    return pd.read_csv(folder / "report" / "tables" / f"{name}.csv")
-
-
-# Test images over all others, of replicates that divide the same images: what the mean's variance has on top of 1 / n. Two
-# replicates share 60 / 180 of their test images, whatever part of the others is for validation.
-REDRAWN = 60 / (108 + 12)
-
-
-def interval(sample: list[float], redrawn: float = REDRAWN) -> tuple[float, float]:
-    error = float(np.std(sample, ddof=1)) * (1 / len(sample) + redrawn) ** 0.5
-    return float(np.mean(sample)), T_975[len(sample)] * error
-
-
-def chosen(written: dict[Any, FrugalSummary], splits: str, **facts: Any) -> list[FrugalSummary]:
-    found = []
-    for run, summary in written.items():
-        if run.splits != splits or (isinstance(run, HeadRun) and run.purpose == "search"):
-            continue
-        if isinstance(run, FineTuningRun) == bool(facts):
-            continue
-        if isinstance(run, HeadRun):
-            own = {"adapted": run.adapted, "kind": run.settings[0].kind, "weighted": run.weighted}
-            if own != facts:
-                continue
-        found.append(summary)
-    return found
-
-
-PROPOSED = {"adapted": True, "kind": "redesigned", "weighted": True}
+from pydyn.training.frugal_summary import FrugalSummary
+from tests.report.frugal_pages import PROPOSED, TWO_DATA_SETS, chosen, interval, reading, report, synthesise, table
 
 
 def test_accuracies_with_intervals(tmp_path: Path) -> None:
@@ -392,119 +224,7 @@ def test_missing_readings_are_said_not_shown_as_zero(tmp_path: Path) -> None:
     assert "less CO2" not in re.findall("<li>(.*?)</li>", page)[0]
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"frugal": {"fine_tuning": None}},
-        {"frugal": {"search": None}},
-        {"frugal": {"replicates": 1}},
-        {"frugal": {"replicates": 2, "splits": ["image"], "backbones": [{"name": "vit_b_32", "weights": "none"}]}},
-        {"datasets": {"other": {"source": "shapes"}}, "frugal": {"datasets": ["other", "breakhis"]}},
-    ],
-)
-def test_any_part_of_the_study_makes_a_page(tmp_path: Path, changes: dict[str, Any]) -> None:
-    page, written = report(tmp_path, changes)
-    assert "Frugal features" in page
-    assert len(table(tmp_path, "runs")) == len(written)
-
-
-def test_results_of_something_else_are_refused(tmp_path: Path) -> None:
-    config, written = synthesise(tmp_path)
-    run, summary = next(iter(written.items()))
-    path = run.directory(tmp_path) / "summary.json"
-    whole = path.read_text()
-    for change, message in (
-        ({"data": "0" * 64}, "was trained on other images"),
-        ({"run": replace(run, seed=9)}, "holds another Run"),
-    ):
-        write_frugal_summary(path, replace(summary, **change))
-        with pytest.raises(RunError, match=message):
-            read_frugal(config, tmp_path)
-    path.write_text(whole.replace('"accuracy"', '"acuracy"'))
-    with pytest.raises(RunError, match="not a readable summary"):
-        read_frugal(config, tmp_path)
-    path.unlink()
-    with pytest.raises(RunError, match=r"is not complete: .* has no summary\.json"):
-        read_frugal(config, tmp_path)
-
-
-def test_spoilt_files_are_named(tmp_path: Path) -> None:
-    config, written = synthesise(tmp_path)
-    proposed = chosen(written, "declared", **PROPOSED)[0].run
-    assert isinstance(proposed, HeadRun)
-    predictions = proposed.directory(tmp_path) / "predictions.csv"
-    whole = predictions.read_text()
-    # The last is a line longer than Python's csv takes.
-    for spoilt in ("", whole.replace("ellipse", "nothing", 1), whole.removesuffix("\n") + "0" * 200_000):
-        predictions.write_text(spoilt)
-        with pytest.raises(RunError, match=r"predictions\.csv: not readable as predictions"):
-            write_report(config, tmp_path, tmp_path / "report" / "index.html", progress=lambda line: None)
-    predictions.write_text(whole[: whole.rindex("\n", 0, -1) + 1])  # whole lines
-    with pytest.raises(RunError, match=r"predictions\.csv: contradicts summary\.json beside it"):
-        write_report(config, tmp_path, tmp_path / "report" / "index.html", progress=lambda line: None)
-    predictions.write_text(whole)
-    (proposed.features.directory(tmp_path) / ADAPTED).write_bytes(b"")
-    with pytest.raises(DataError, match=r"adapted\.safetensors cannot be read"):
-        write_report(config, tmp_path, tmp_path / "report" / "index.html", progress=lambda line: None)
-
-
-def test_a_run_with_damaged_predictions_is_no_part_of_a_partial_page(tmp_path: Path) -> None:
-    config, written = synthesise(tmp_path / "results")
-    damaged = chosen(written, "declared", **PROPOSED)[0].run
-    (damaged.directory(tmp_path / "results") / "predictions.csv").write_text("")
-    page = write_partial(config, tmp_path / "results")
-    assert f"1 of these cannot be read, such as {damaged.id}" in page
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_whatever_is_missing_there_is_a_page(tmp_path: Path, seed: int) -> None:
-    config, written = synthesise(tmp_path / "results", TWO_DATA_SETS)
-    write_partial(config, tmp_path / "results", some_of(list(written), seed))
-
-
-def test_the_parts_of_the_method_are_compared_where_all_is_there(tmp_path: Path) -> None:
-    config, written = synthesise(tmp_path / "results")
-    gone = next(run for run in written if isinstance(run, HeadRun) and run.adapted and run.purpose == "ablation")
-    write_partial(config, tmp_path / "results", [gone])
-    parts = pd.read_csv(tmp_path / "partial" / "tables" / f"frugal-parts-breakhis-resnet18-imagenet-{gone.splits}.csv")
-    assert (gone.settings[0].kind, gone.weighted, gone.seed) == ("linear", False, 0)
-    every = parts[parts["where"] == "over all settings of the rest"].set_index("part").pairs
-    # Of seed 0 one of the four differences is missing, whichever the part.
-    assert every.tolist() == [2, 2, 2]
-    assert parts[parts["where"] == "the rest as proposed"].pairs.tolist() == [3, 3, 3]
-
-
-def test_without_the_method_its_sections_say_so(tmp_path: Path) -> None:
-    config, written = synthesise(tmp_path / "results")
-    heads = [run for run in written if isinstance(run, HeadRun)]
-    gone = [run for run in heads if run.adapted and run.weighted and run.settings[0].kind == "redesigned"]
-    page = write_partial(config, tmp_path / "results", gone)
-    assert "No Run is there of the proposed method and of fine-tuning on the same images" in page
-    assert "No search is there." in page
-    assert not (tmp_path / "partial" / "tables" / "frugal-changes.csv").exists()
-
-
-def test_data_sets_without_runs_need_not_be_prepared(tmp_path: Path) -> None:
-    config, written = synthesise(tmp_path / "results", TWO_DATA_SETS)
-    (tmp_path / "results" / "data" / "brain-mri.h5").unlink()
-    page = write_partial(config, tmp_path / "results", [run for run in written if run.dataset == "brain-mri"])
-    assert "Images of brain-mri" not in page
-
-
-def test_names_stand_beside_their_rows_where_the_kinds_of_splits_differ(tmp_path: Path) -> None:
-    config, written = synthesise(tmp_path / "results")
-    gone = [run for run in written if run.splits == "declared" and isinstance(run, FineTuningRun)]
-    write_partial(config, tmp_path / "results", gone)
-    places = read_frugal(config, tmp_path / "results", set(gone)).places()
-    figure = accuracy_figure(places, "breakhis", "resnet18-imagenet")
-    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
-    assert sorted(names) == sorted({row.name for rows in places.values() for row in rows})
-    for axis, rows in zip(figure.axes, places.values(), strict=True):
-        means = {row.name: np.mean(list(row.by_seed(balanced_accuracy).values())) for row in rows}
-        drawn = {names[round(bar[0].get_ydata()[0])]: bar[0].get_xdata()[0] for bar in axis.containers}
-        assert drawn == pytest.approx(means)
-
-
+@pytest.mark.usefixtures("drawn")
 def test_a_class_is_drawn_by_its_name_whatever_that_is(tmp_path: Path) -> None:
     config, _ = synthesise(tmp_path)
     places = read_frugal(config, tmp_path).places()

@@ -159,6 +159,7 @@ def test_the_published_data_set_at_another_scale_is_said_so(synthesise: Synthesi
     assert "Accuracy in percent. All panels share one colour scale." in text
 
 
+@pytest.mark.usefixtures("drawn")
 def test_skipped_images_and_names_are_shown_as_text(synthesise: Synthesise) -> None:
     classes = ["<b>bold</b>", "b", "c"]
     text = (
@@ -210,6 +211,7 @@ def test_summaries_from_before_places_were_recorded_are_of_runs_that_stayed(synt
     assert "were moved" not in (results / "report" / "index.html").read_text()
 
 
+@pytest.mark.usefixtures("drawn_as_both")
 def test_the_same_results_give_the_same_files(synthesise: Synthesise) -> None:
     config, results, _ = synthesise("comparison")
     contents = []

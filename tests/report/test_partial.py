@@ -66,6 +66,7 @@ def test_whole_experiments_may_be_missing(synthesise: Synthesise) -> None:
     assert len(table(results, "dynamic-augmentation-holdout")) == 3
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_is_missing_there_is_a_page(synthesise: Synthesise, seed: int) -> None:
     config, results, written = synthesise(*ALL)
@@ -74,6 +75,7 @@ def test_whatever_is_missing_there_is_a_page(synthesise: Synthesise, seed: int) 
     assert f"{len(absent)} of {len(written)} Runs" in warning
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("experiment", ["grid", "comparison", "robustness", "augmentation"])
 def test_one_run_is_enough(synthesise: Synthesise, experiment: str) -> None:
     config, results, written = synthesise(experiment)

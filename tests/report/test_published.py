@@ -1,10 +1,13 @@
 import csv
 from importlib import resources
+from typing import Any
 
 import pytest
 
+from pydyn.config.datasets import ShapesDataset
 from pydyn.report import published
 from pydyn.report.published import PAPERS, Figure, Paper
+from pydyn.training.population_summary import end_of
 
 REFERENCE = resources.files("pydyn.report") / "reference"
 
@@ -59,3 +62,60 @@ def test_the_published_data_set_is_known_by_its_classes() -> None:
     assert published.is_dataset(classes)
     assert published.is_dataset([name.title() for name in reversed(classes)])
     assert not published.is_dataset(classes[:9])
+
+
+@pytest.mark.parametrize(("dataset", "n", "learnt"), [("1.3", 57, 19), ("2.1", 69, 8)])
+def test_the_theses_counts_are_read_whole(dataset: str, n: int, learnt: int) -> None:
+    names = ("filters1", "filters2", "epochs")
+    told = {
+        tuple(int(row[name]) for name in names) for row in rows("shapes_trainings.csv") if row["dataset"] == dataset
+    }
+    ends = [
+        end_of(accuracy, 3)
+        for first, second, epochs in told
+        for accuracy in published.shapes_trainings(dataset, f"{first}-{second}", epochs)
+    ]
+    assert (len(ends), ends.count("learnt")) == (n, learnt)
+
+
+def test_one_layer_has_one_published_training() -> None:
+    assert published.shapes_trainings("1.2", "16", 70) == [0.3357]
+    assert published.shapes_trainings("1.2", "3", 70) == []
+
+
+@pytest.mark.parametrize(
+    ("dataset", "filters", "steps", "left"),
+    [  # as its tables leave them
+        ("1.3", "2-4", 4, {"layer 1 F1", "layer 2 F1"}),
+        ("1.3", "16-4", 18, {"layer 1 F11", "layer 2 F4"}),
+        ("1.3", "2-16", 14, {"layer 1 F2", "layer 2 F4"}),
+        ("2.1", "16-16", 25, {"layer 1 F13", "layer 2 F3"}),
+        ("2.1", "8-4", 10, {"layer 1 F7", "layer 2 F2"}),
+    ],
+)
+def test_the_theses_prunings_leave_one_filter_in_each_layer(
+    dataset: str, filters: str, steps: int, left: set[str]
+) -> None:
+    told = published.shapes_pruning(dataset, filters)
+    assert len(told) == steps
+    names = [f"layer {n} F{f}" for n, size in enumerate(filters.split("-"), 1) for f in range(1, int(size) + 1)]
+    gone = [name for step in told for name in step.removed]
+    assert len(gone) == len(set(gone))
+    assert set(names) - set(gone) == left
+    assert published.shapes_pruning("1.2", filters) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"size": (0.1, 0.9)}, "1.2"),
+        ({"size": (0.3, 0.9)}, "1.3"),
+        ({"size": (0.7, 0.7), "rotate": True}, "2.1"),
+        ({"size": (0.7, 0.7)}, None),
+        ({"size": (0.3, 0.9), "noise": 0.1}, None),
+        ({"size": (0.3, 0.9), "image_size": 32}, None),
+        ({"size": (0.3, 0.9), "aspect": 0.5}, None),
+    ],
+)
+def test_only_the_theses_own_declarations_have_published_figures(changes: dict[str, Any], name: str | None) -> None:
+    assert published.shapes_set(ShapesDataset(source="shapes", **changes).model_dump()) == name

@@ -25,7 +25,7 @@ from pydyn.report.shapes.pruning import beside_the_thesis
 from pydyn.report.shapes.read import Combination, read_shapes
 from pydyn.report.shapes.study import report
 from pydyn.report.shapes.trainings import counts_table, totals_table
-from pydyn.report.statistics import independent_trials, share_interval, shares_differ
+from pydyn.report.statistics import share_interval, shares_differ
 from pydyn.studies.registry import experiments, runs
 from pydyn.studies.shapes_runs import PopulationRun
 from pydyn.training.analysis_summary import SizeRange, read_analysis_summary
@@ -144,45 +144,6 @@ def test_other_images_than_were_trained_on_are_refused(trained: tuple[Config, Pa
         path.write_bytes(before)
 
 
-@pytest.mark.parametrize(("dataset", "n", "learnt"), [("1.3", 57, 19), ("2.1", 69, 8)])
-def test_the_theses_counts_are_read_whole(dataset: str, n: int, learnt: int) -> None:
-    rows = published._read("shapes_trainings.csv")
-    rows = rows[rows.dataset.astype(str) == dataset]
-    ends = [
-        end_of(accuracy, 3)
-        for first, second, epochs in sorted({(r.filters1, r.filters2, r.epochs) for r in rows.itertuples()})
-        for accuracy in published.shapes_trainings(dataset, f"{first}-{second}", epochs)
-    ]
-    assert (len(ends), ends.count("learnt")) == (n, learnt)
-
-
-def test_one_layer_has_one_published_training() -> None:
-    assert published.shapes_trainings("1.2", "16", 70) == [0.3357]
-    assert published.shapes_trainings("1.2", "3", 70) == []
-
-
-@pytest.mark.parametrize(
-    ("dataset", "filters", "steps", "left"),
-    [  # as its tables leave them
-        ("1.3", "2-4", 4, {"layer 1 F1", "layer 2 F1"}),
-        ("1.3", "16-4", 18, {"layer 1 F11", "layer 2 F4"}),
-        ("1.3", "2-16", 14, {"layer 1 F2", "layer 2 F4"}),
-        ("2.1", "16-16", 25, {"layer 1 F13", "layer 2 F3"}),
-        ("2.1", "8-4", 10, {"layer 1 F7", "layer 2 F2"}),
-    ],
-)
-def test_the_theses_prunings_leave_one_filter_in_each_layer(
-    dataset: str, filters: str, steps: int, left: set[str]
-) -> None:
-    told = published.shapes_pruning(dataset, filters)
-    assert len(told) == steps
-    names = [f"layer {n} F{f}" for n, size in enumerate(filters.split("-"), 1) for f in range(1, int(size) + 1)]
-    gone = [name for step in told for name in step.removed]
-    assert len(gone) == len(set(gone))
-    assert set(names) - set(gone) == left
-    assert published.shapes_pruning("1.2", filters) == []
-
-
 def test_pruning_stands_beside_the_theses(trained: tuple[Config, Path], page: Path) -> None:
     (row,) = pd.read_csv(page.parent / "tables" / "shapes-pruning.csv").itertuples()
     assert np.isnan(row.published_steps)
@@ -196,49 +157,6 @@ def test_pruning_stands_beside_the_theses(trained: tuple[Config, Path], page: Pa
     assert frame.published_together.item() == 6
     assert frame.published_spared.item() == 6 + 13
     assert frame.published_left_percent.item() == pytest.approx(73.9)
-
-
-@pytest.mark.parametrize(
-    ("changes", "name"),
-    [
-        ({"size": (0.1, 0.9)}, "1.2"),
-        ({"size": (0.3, 0.9)}, "1.3"),
-        ({"size": (0.7, 0.7), "rotate": True}, "2.1"),
-        ({"size": (0.7, 0.7)}, None),
-        ({"size": (0.3, 0.9), "noise": 0.1}, None),
-        ({"size": (0.3, 0.9), "image_size": 32}, None),
-        ({"size": (0.3, 0.9), "aspect": 0.5}, None),
-    ],
-)
-def test_only_the_theses_own_declarations_have_published_figures(changes: dict[str, Any], name: str | None) -> None:
-    assert published.shapes_set(ShapesDataset(source="shapes", **changes).model_dump()) == name
-
-
-def test_wilsons_interval_and_fishers_test_by_hand() -> None:
-    z, n, p = 1.959963984540054, 57, 19 / 57
-    middle, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    expected = ((middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n))
-    assert share_interval(19, 57) == pytest.approx(expected)
-    # Of 4 successes in 2 x 4 trials, 4 to 0 either way: 2 of the 70 ways.
-    assert shares_differ(4, 4, 0, 4) == pytest.approx(2 / 70)
-
-
-def test_trainings_of_one_seed_count_as_far_as_they_differ() -> None:
-    # All of a seed alike: as many as there are seeds.
-    assert independent_trials([[True] * 4, [False] * 4, [True] * 4, [False] * 4]) == 4
-    # Each seed has the same share: no less than independent ones.
-    assert independent_trials([[True, False], [False, True], [True, False]]) == 6
-    # Nothing learns: nothing tells them apart, so as many as there are seeds; of seeds with 2 and 1 trainings 9 / 5 of them.
-    assert independent_trials([[False] * 5] * 3) == 3
-    assert independent_trials([[False] * 2, [False]]) == 2
-    assert independent_trials([[True, False, True]]) == 1
-    # 4, 1 and 1 of 4: a share of 1/2; between (4 + 1 + 1) 3 / 2 = 9, within 12 / 4 = 3.
-    assert independent_trials([[True] * 4, [True] + [False] * 3, [True] + [False] * 3]) == round(12 * 3 / 9)
-    # Most are of one seed, and make the share that they lie near to: 2 of 9, 0 of 3, 0 of 3. From that of the others they are
-    # 0.8 / 0.4 and twice 0.4 / 0.8 away: between (4 + 0.25 + 0.25) 2 / 3 = 3, within 2 (1 - 2 / 15).
-    assert independent_trials([[True] * 2 + [False] * 7, [False] * 3, [False] * 3]) == round(15 * (26 / 15) / 3)
-    # One combination: a training of each seed.
-    assert independent_trials([[True], [False], [False]]) == 3
 
 
 def test_pooled_trainings_share_their_seeds(trained: tuple[Config, Path]) -> None:
@@ -365,6 +283,7 @@ def copied(trained: tuple[Config, Path], tmp_path: Path) -> tuple[Config, Path]:
     return config, tmp_path / "results"
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("seed", range(6))
 def test_whatever_is_missing_there_is_a_page(copied: tuple[Config, Path], seed: int) -> None:
     config, results = copied

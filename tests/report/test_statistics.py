@@ -1,10 +1,20 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pydyn.report.statistics import Estimate, estimate, paired_difference, sampling_half_width
+from pydyn.report.statistics import (
+    Estimate,
+    estimate,
+    independent_trials,
+    paired_difference,
+    sampling_half_width,
+    share_interval,
+    shares_differ,
+)
 
 # Student's t at 0.975, from a printed table: degrees of freedom 1, 2, 3.
 QUANTILES = {2: 12.7062, 3: 4.3027, 4: 3.1824}
@@ -87,3 +97,30 @@ def test_the_smallest_spread_is_one() -> None:
 def test_sampling_error_of_an_accuracy() -> None:
     assert sampling_half_width(0.85, 10_000) == pytest.approx(1.96 * (0.85 * 0.15 / 10_000) ** 0.5, rel=1e-4)
     assert sampling_half_width(1.0, 50) == 0
+
+
+def test_wilsons_interval_and_fishers_test_by_hand() -> None:
+    z, n, p = 1.959963984540054, 57, 19 / 57
+    middle, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    expected = ((middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n))
+    assert share_interval(19, 57) == pytest.approx(expected)
+    # Of 4 successes in 2 x 4 trials, 4 to 0 either way: 2 of the 70 ways.
+    assert shares_differ(4, 4, 0, 4) == pytest.approx(2 / 70)
+
+
+def test_trainings_of_one_seed_count_as_far_as_they_differ() -> None:
+    # All of a seed alike: as many as there are seeds.
+    assert independent_trials([[True] * 4, [False] * 4, [True] * 4, [False] * 4]) == 4
+    # Each seed has the same share: no less than independent ones.
+    assert independent_trials([[True, False], [False, True], [True, False]]) == 6
+    # Nothing learns: nothing tells them apart, so as many as there are seeds; of seeds with 2 and 1 trainings 9 / 5 of them.
+    assert independent_trials([[False] * 5] * 3) == 3
+    assert independent_trials([[False] * 2, [False]]) == 2
+    assert independent_trials([[True, False, True]]) == 1
+    # 4, 1 and 1 of 4: a share of 1/2; between (4 + 1 + 1) 3 / 2 = 9, within 12 / 4 = 3.
+    assert independent_trials([[True] * 4, [True] + [False] * 3, [True] + [False] * 3]) == round(12 * 3 / 9)
+    # Most are of one seed, and make the share that they lie near to: 2 of 9, 0 of 3, 0 of 3. From that of the others they are
+    # 0.8 / 0.4 and twice 0.4 / 0.8 away: between (4 + 0.25 + 0.25) 2 / 3 = 3, within 2 (1 - 2 / 15).
+    assert independent_trials([[True] * 2 + [False] * 7, [False] * 3, [False] * 3]) == round(15 * (26 / 15) / 3)
+    # One combination: a training of each seed.
+    assert independent_trials([[True], [False], [False]]) == 3

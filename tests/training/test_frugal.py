@@ -1,11 +1,7 @@
-"""Heads on features and fine-tuning, from an image store to summaries: with a small network and random weights."""
+"""Heads on features, from an image store to summaries: with a small network and random weights."""
 
 import csv
 import json
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,41 +12,21 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pydyn.config.datasets import ShapesDataset
-from pydyn.config.main import parse
 from pydyn.data.inputs import BackboneInputs
 from pydyn.data.parts import Parts
 from pydyn.data.prepare import prepare
 from pydyn.data.store import ImageStore
 from pydyn.device import open_device
-from pydyn.errors import DataError, RunError, Stopped
+from pydyn.errors import DataError, RunError
 from pydyn.features.jobs import adapt_backbone, extract_shard, load_adapted, place_of
 from pydyn.features.store import ADAPTED, FEATURES, FeatureStore, join_shards, shard_name
 from pydyn.models.backbones import load_backbone
 from pydyn.models.heads import from_weights
 from pydyn.studies.frugal import feature_sets
 from pydyn.studies.frugal_runs import FineTuningRun
-from pydyn.studies.registry import runs as runs_of
-from pydyn.training.checkpoint import load_checkpoint, save_checkpoint
-from pydyn.training.fine_tuning import FineTuningEpoch, _ended, class_weights, training_precision
 from pydyn.training.frugal import execute_frugal
 from pydyn.training.frugal_summary import read_frugal_summary
-from pydyn.training.history import read_history
-
-RAW = {
-    "studies": ["frugal"],
-    "datasets": {"tiny": {"source": "shapes", "train": 48, "test": 24, "image_size": 32}},
-    "frugal": {
-        "datasets": ["tiny"],
-        "backbones": [{"name": "mobilenet_v3_small", "weights": "none", "input_size": 32}],
-        "replicates": 2,
-        "precision": "fp32",
-        "adaptation": {"max_batches": 2, "batch_size": 16},
-        "extraction": {"batch_size": 20, "shards": 2},
-        "heads": {"epochs": 6, "patience": 3, "hidden": 8, "batch_size": 16, "weight_decays": [0.01]},
-        "fine_tuning": {"learning_rates": [0.001, 0.0001], "batch_size": 16, "epochs": 2, "patience": 2},
-    },
-}
-CONFIG = parse(RAW)
+from tests.training.small_frugal import CONFIG, RAW, chosen, train
 
 
 @pytest.fixture(scope="session")
@@ -78,18 +54,6 @@ def own_results(results, tmp_path):
     (tmp_path / "data").symlink_to(results / "data")
     (tmp_path / "frugal" / "features").symlink_to(results / "frugal" / "features")
     return tmp_path
-
-
-def chosen(kind, count=None):
-    return [run for run in runs_of(CONFIG, "frugal") if isinstance(run, FineTuningRun) == (kind == "fine-tuning")][
-        :count
-    ]
-
-
-def train(runs, folder, stop=lambda: False):
-    lines = []
-    execute_frugal(runs, folder, folder / "data" / "tiny.h5", open_device("cpu", 1), lines.append, stop)
-    return lines
 
 
 def test_adapted_features_are_of_the_adapted_network(results):
@@ -192,112 +156,6 @@ def test_the_same_heads_twice(own_results, tmp_path):
     assert {run: (run.directory(own_results) / "weights.safetensors").read_bytes() for run in runs} == first
 
 
-def test_fine_tuning_tries_every_rate_and_keeps_the_best_by_validation_loss(own_results):
-    (run,) = chosen("fine-tuning", 1)
-    state = torch.random.get_rng_state()
-    train([run], own_results)
-    assert torch.equal(torch.random.get_rng_state(), state)
-    directory = run.directory(own_results)
-    rows = read_history(directory / "history.csv", FineTuningEpoch)
-    assert [(row.candidate, row.epoch) for row in rows] == [(0, 1), (0, 2), (1, 1), (1, 2)]
-    best = min(rows, key=lambda row: row.validation_loss)
-    summary = read_frugal_summary(directory / "summary.json")
-    assert summary.chosen == {"learning_rate": run.fine_tuning.learning_rates[best.candidate]}
-    assert summary.best_epoch == best.epoch
-    assert summary.costs["search"].seconds > summary.costs["training"].seconds
-    assert summary.costs["training"].seconds == pytest.approx(
-        sum(row.seconds_train + row.seconds_evaluate for row in rows if row.candidate == best.candidate), rel=0.2
-    )
-    assert not (directory / "checkpoint.pt").exists()
-    # All of the network moved.
-    started = load_backbone(run.network).network.state_dict()
-    tuned = load_file(directory / "weights.safetensors")
-    moved = [name for name, value in started.items() if not torch.equal(value, tuned[f"features.{name}"])]
-    assert len(moved) > 0.95 * len(started)
-
-
-@pytest.mark.parametrize("epochs_before", [1, 2, 3])
-def test_stopped_and_resumed_it_ends_as_if_never_stopped(own_results, tmp_path, epochs_before):
-    (run,) = chosen("fine-tuning", 1)
-    train([run], own_results)
-    directory = run.directory(own_results)
-    whole = (directory / "weights.safetensors").read_bytes()
-    rows = without_seconds(directory)
-    (own_results / "frugal" / "runs").rename(tmp_path / "aside")
-    asked = iter([False] * epochs_before + [True])
-    with pytest.raises(Stopped, match="the same command goes on"):
-        train([run], own_results, lambda: next(asked))
-    assert len(read_history(directory / "history.csv", FineTuningEpoch)) == epochs_before
-    train([run], own_results)
-    again = without_seconds(directory)
-    assert again == rows
-    assert (directory / "weights.safetensors").read_bytes() == whole
-    assert json.loads((directory / "summary.json").read_text())["epochs"] == 2
-    assert read_frugal_summary(directory / "summary.json").earlier_places == []
-
-
-def test_started_again_elsewhere_it_goes_on_and_says_where_it_was(own_results):
-    (run,) = chosen("fine-tuning", 1)
-    directory = run.directory(own_results)
-    asked = iter([False, True])
-    with pytest.raises(Stopped):
-        train([run], own_results, lambda: next(asked))
-    save_checkpoint(
-        directory / "checkpoint.pt", {**load_checkpoint(directory / "checkpoint.pt"), "place": "another CPU"}
-    )
-    before = read_history(directory / "history.csv", FineTuningEpoch)
-    lines = train([run], own_results)
-    here = open_device("cpu", 1).name
-    assert any(f"its checkpoint was saved on another CPU; it goes on on {here}, " in line for line in lines)
-    assert read_history(directory / "history.csv", FineTuningEpoch)[:1] == before
-    assert read_frugal_summary(directory / "summary.json").earlier_places == ["another CPU"]
-
-
-@pytest.mark.parametrize("missing", ["network", "best_loss", "best", "readings", "history"])
-def test_beside_a_state_of_another_layout_it_begins_anew(own_results, missing):
-    (run,) = chosen("fine-tuning", 1)
-    path = run.directory(own_results) / "checkpoint.pt"
-    with pytest.raises(Stopped):
-        train([run], own_results, iter([False, True]).__next__)
-    saved = load_checkpoint(path)
-    del saved["state"][missing]
-    save_checkpoint(path, saved)
-    lines = train([run], own_results)
-    assert any(f"does not fit (KeyError: '{missing}'); it begins anew" in line for line in lines)
-    rows = read_history(path.with_name("history.csv"), FineTuningEpoch)
-    assert [(row.candidate, row.epoch) for row in rows][:2] == [(0, 1), (0, 2)]
-
-
-@pytest.mark.slow
-def test_killed_and_started_again_it_ends_as_if_never_killed(own_results, tmp_path):
-    (run,) = chosen("fine-tuning", 1)
-    train([run], own_results)
-    directory = run.directory(own_results)
-    whole = (directory / "weights.safetensors").read_bytes()
-    (own_results / "frugal" / "runs").rename(tmp_path / "aside")
-    (own_results / "config.json").write_text(json.dumps({**RAW, "results": str(own_results)}))
-    command = [
-        sys.executable,
-        "-m",
-        "pydyn",
-        "train",
-        "--config",
-        str(own_results / "config.json"),
-        "--run",
-        run.id,
-        "frugal",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (directory / "checkpoint.pt").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (directory / "summary.json").exists()
-    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
-    assert (directory / "weights.safetensors").read_bytes() == whole
-
-
 def test_a_folder_of_something_else_is_not_taken_for_a_summary(own_results):
     (run,) = chosen("heads", 1)
     directory = run.directory(own_results)
@@ -305,46 +163,6 @@ def test_a_folder_of_something_else_is_not_taken_for_a_summary(own_results):
     (directory / "run.json").write_text('{"fingerprint": "no"}')
     with pytest.raises(RunError, match="not a Run's description"):
         train([run], own_results)
-
-
-def without_seconds(directory):
-    rows = read_history(directory / "history.csv", FineTuningEpoch)
-    return [replace(row, seconds_train=0, seconds_evaluate=0) for row in rows]
-
-
-def epoch(number, loss):
-    return FineTuningEpoch(0, 1e-3, number, 1.0, loss, 0.5, 1.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("losses", "ended"),
-    [
-        ([], False),
-        ([3, 2, 1], False),
-        ([1, 2, 3], True),
-        ([2, 1, 3, 3], True),
-        ([2, 1, 3], False),
-        ([1, 1, 1], True),
-    ],
-)
-def test_early_stopping(losses, ended):
-    rows = [epoch(number, loss) for number, loss in enumerate(losses, 1)]
-    assert _ended(rows, epochs=4, patience=2) == ended
-
-
-def test_classes_weigh_the_same():
-    labels = np.array([0] * 6 + [1] * 3 + [2])
-    weights = class_weights(labels, 3)
-    assert weights.tolist() == pytest.approx([10 / 18, 10 / 9, 10 / 3])
-    assert (weights[torch.from_numpy(labels)].sum() / len(labels)).item() == pytest.approx(1)
-
-
-def test_depthwise_networks_train_in_single_precision_on_a_cpu():
-    cpu = torch.device("cpu")
-    depthwise, dense = torch.nn.Conv2d(4, 4, 3, groups=4), torch.nn.Conv2d(4, 4, 3)
-    assert training_precision("auto", depthwise, cpu) == "fp32"
-    assert training_precision("bf16", depthwise, cpu) == "bf16"
-    assert training_precision("auto", dense, cpu) in ("fp32", "bf16")
 
 
 def test_replicates_divide_the_images_anew(results):

@@ -1,4 +1,4 @@
-"""Time that a scheduler leaves."""
+"""A signal to stop, and the time that a scheduler leaves."""
 
 import os
 import signal
@@ -47,10 +47,12 @@ def test_a_job_stops_before_its_time_is_up(tmp_path, monkeypatch, text, early):
 
 def test_without_a_limit_only_a_signal_stops(tmp_path, monkeypatch):
     squeue_says(tmp_path, monkeypatch, "UNLIMITED")
+    before = signal.getsignal(signal.SIGTERM)
     with asked_to_stop() as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_outside_of_slurm_nobody_is_asked(monkeypatch):

@@ -15,10 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from pydyn.data.store import ImageStore
-from pydyn.device import open_device
 from pydyn.errors import DataError, RunError, Stopped
 from pydyn.models import cnn
-from pydyn.seeding import derive_seed
 from pydyn.selection.controls import Fixed
 from pydyn.selection.dynamic import Dynamic
 from pydyn.selection.fresh import Fresh
@@ -27,7 +25,6 @@ from pydyn.training import execute as execute_module
 from pydyn.training import loop
 from pydyn.training.execute import execute
 from pydyn.training.history import Epoch, read_history
-from pydyn.training.stopping import asked_to_stop
 from pydyn.training.summary import read_summary
 
 
@@ -201,15 +198,6 @@ def test_asked_to_stop_in_the_last_epoch_of_a_run_the_next_one_is_not_begun(tmp_
     assert not runs[1].directory(tmp_path).exists()
 
 
-def test_sigterm_is_remembered_within_its_context_only():
-    before = signal.getsignal(signal.SIGTERM)
-    with asked_to_stop() as stop:
-        assert not stop()
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop()
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
 @pytest.mark.parametrize("strategy", [InfoBatch(), Fresh(alpha=0.3), Dynamic(alpha=0.3, replacements="ambiguous")])
 def test_every_strategy_trains_and_is_resumed_alike(tmp_path, store, cpu, make_run, strategy):
     run = make_run(epochs=4, strategy=strategy)
@@ -256,11 +244,6 @@ def test_a_folder_that_names_no_fingerprint_is_refused(tmp_path, store, cpu, mak
     (run.directory(tmp_path) / "run.json").write_text('{"fingerprint": "../../evil"}')
     with pytest.raises(RunError, match="not a Run's description"):
         execute([run], tmp_path, store, cpu, silent)
-
-
-def test_more_threads_than_cores_are_refused():
-    with pytest.raises(RunError, match="threads = 100000"):
-        open_device("cpu", 100_000)
 
 
 def test_a_summary_that_is_not_of_its_folder_is_refused(tmp_path, store, cpu, make_run):
@@ -334,13 +317,6 @@ def test_runs_that_do_not_fit_the_data_are_refused_by_name(tmp_path, store, cpu,
     assert not (run.directory(tmp_path) / "history.csv").exists()
 
 
-def test_cuda_without_a_gpu_is_refused():
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
-    with pytest.raises(RunError, match="torch sees no GPU"):
-        open_device("cuda", 1)
-
-
 @pytest.mark.parametrize("content", ["", "epoch,loss\n1,2\n", "{}"])
 def test_damaged_histories_and_summaries_are_refused_by_file(tmp_path, content):
     (tmp_path / "file").write_text(content)
@@ -350,9 +326,3 @@ def test_damaged_histories_and_summaries_are_refused_by_file(tmp_path, content):
         read_summary(tmp_path / "file")
     with pytest.raises(RunError, match="the Run is not complete"):
         read_summary(tmp_path / "absent")
-
-
-def test_seeds_of_different_purposes_differ_and_never_change():
-    assert derive_seed(0, "order", 1) != derive_seed(0, "order", 11)
-    assert derive_seed(0, "order", 1) != derive_seed(0, "selection", 1)
-    assert derive_seed(0, "selection") == 8_166_779_651_254_753_654
