@@ -547,6 +547,14 @@ def test_a_state_that_this_training_cannot_go_on_from_is_refused_and_changes_not
 # Progress and errors
 
 
+def test_another_default_device_changes_nothing():
+    data = make_data()
+    with torch.device("meta"):  # in the place of a GPU: what is made without a device is not where the features are
+        within = train(MIXTURE, data, epochs=2)
+    for one, other in zip(train(MIXTURE, data, epochs=2), within, strict=True):
+        assert_same(one, other)
+
+
 def test_autocast_around_a_training_changes_nothing():
     whole = train(MIXTURE, epochs=2)
     with torch.autocast("cpu", torch.bfloat16):
