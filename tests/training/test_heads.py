@@ -599,6 +599,18 @@ def test_wrong_arguments_are_refused_by_name(arguments, message):
         HeadTraining(make_data(), **{"settings": [linear()], "epochs": 3, **arguments})
 
 
+def test_features_of_inference_mode_train_heads_after_it():
+    features, labels = make_rows()
+    expected = train_heads(features, labels, TRAIN, VALIDATION, MIXTURE, epochs=2)
+    with torch.inference_mode():
+        inferred = features + 0
+        with pytest.raises(RuntimeError, match=r"cannot train within torch.inference_mode\(\): train them after it"):
+            train_heads(inferred, labels, TRAIN, VALIDATION, MIXTURE, epochs=2)
+    found = train_heads(inferred, labels, TRAIN, VALIDATION, MIXTURE, epochs=2)
+    for one, other in zip(expected, found, strict=True):
+        assert_same(one, other)
+
+
 def test_results_wait_for_the_last_head():
     training = HeadTraining(make_data(), [linear(), redesigned()], epochs=2)
     training.run_epoch()
