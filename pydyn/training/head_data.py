@@ -114,6 +114,9 @@ def _rows(features: Tensor, index: Tensor, standardisation: Standardisation | No
 
 
 def _check(features: Tensor, labels: Tensor, train: Tensor, validation: Tensor, precision: str) -> None:
+    for name, given in (("features", features), ("labels", labels), ("train", train), ("validation", validation)):
+        if not isinstance(given, Tensor):
+            raise TypeError(f"{name} must be a tensor, got {type(given).__name__}; torch.as_tensor makes one of it")
     if precision not in DTYPES:
         raise ValueError(f"precision = {precision!r} is none of {', '.join(DTYPES)}")
     if features.dtype not in (torch.float16, torch.bfloat16, torch.float32):

@@ -124,7 +124,7 @@ class Population:
         """
         data, setting = self._data, self.settings[0]
         generator = torch_generator(setting.seed, "order", epoch)
-        order = torch.randperm(len(data.labels), generator=generator).to(data.device)
+        order = torch.randperm(len(data.labels), generator=generator, device="cpu").to(data.device)
         # Of a single row there is no variance to normalise by: it is left out, another one in each epoch.
         batches = [batch for batch in order.split(setting.batch_size) if len(batch) > 1]
         draws = torch_generator(setting.seed, "dropout", epoch) if self._drops else None
@@ -274,7 +274,7 @@ class Population:
         """A member's weights when they were last remembered: a state dictionary of `pydyn.models.heads`, on the CPU."""
         weights = {name: value[member].to("cpu", copy=True) for name, value in self._best.items()}
         if self._first == "hidden.weight":
-            weights["norm.num_batches_tracked"] = torch.tensor(0)  # torch reads it for no momentum only
+            weights["norm.num_batches_tracked"] = torch.tensor(0, device="cpu")  # torch reads it for no momentum only
         if self._data.standardisation is not None:
             weights["standardise.mean"] = self._data.standardisation.mean.to("cpu", copy=True)
             weights["standardise.scale"] = self._data.standardisation.scale.to("cpu", copy=True)
@@ -307,4 +307,4 @@ class Population:
 
 def _uniforms(draws: torch.Generator, setting: HeadSetting, n_rows: int, device: torch.device) -> Tensor:
     """A step's draws of dropout, (H, n_rows): made on the CPU, so that every device sees the same."""
-    return torch.rand(setting.hidden or 0, n_rows, generator=draws).to(device, non_blocking=True)
+    return torch.rand(setting.hidden or 0, n_rows, generator=draws, device="cpu").to(device, non_blocking=True)

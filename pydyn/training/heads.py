@@ -59,6 +59,10 @@ class HeadTraining:
         halving: Collection[int] = (),
     ) -> None:
         """Begin on prepared data; other arguments and errors are those of `train_heads`."""
+        if torch.is_inference_mode_enabled():
+            raise RuntimeError(
+                "heads cannot train within torch.inference_mode(): train them after it, on what came of it"
+            )
         if not settings:
             raise ValueError("settings is empty: name at least one head")
         for name, value in (("epochs", epochs), ("patience", 1 if patience is None else patience)):
@@ -248,6 +252,7 @@ def train_heads(
     Raises:
         ValueError: a shape, a range or an overlap is wrong; the message names it.
         TypeError: a dtype is wrong.
+        RuntimeError: within torch.inference_mode(), which makes no gradients.
     """
     data = HeadData.prepare(
         features, labels, train, validation, n_classes=n_classes, standardise=standardise, precision=precision

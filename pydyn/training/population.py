@@ -244,11 +244,11 @@ class Population:
         self.parameters.copy_(state["parameters"])
         self._moments.copy_(state["moments"])
         self.best_parameters.copy_(state["best_parameters"])
-        self.best_accuracy = state["best_accuracy"].numpy().copy()
-        self.best_epoch = state["best_epoch"].numpy().copy()
-        self._settled = state["settled"].numpy().copy()
+        self.best_accuracy = state["best_accuracy"].numpy(force=True).copy()
+        self.best_epoch = state["best_epoch"].numpy(force=True).copy()
+        self._settled = state["settled"].numpy(force=True).copy()
         for name in _PER_MEMBER:
-            getattr(self._latest, name)[:] = state["latest"][name].numpy()
+            getattr(self._latest, name)[:] = state["latest"][name].numpy(force=True)
 
     def _identity(self) -> dict[str, Any]:
         """What two populations must have in common for one to go on from the other's state."""

@@ -61,7 +61,7 @@ class DynamicSubsetSampler(Sampler[int]):
 
     def _order(self) -> "np.ndarray[Any, np.dtype[np.int64]]":
         generator = torch_generator(self._seed, "order", self._epoch)
-        return torch.randperm(len(self), generator=generator).numpy()
+        return torch.randperm(len(self), generator=generator, device="cpu").numpy()
 
     def weights(self) -> torch.Tensor | None:
         """What to multiply each image's loss by, (len(self),) in the order of iteration, float32; None: all by 1."""

@@ -1,3 +1,5 @@
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
@@ -33,6 +35,17 @@ def test_trains_as_on_a_cpu(filters):
     for row, other in zip(rows, expected, strict=True):
         np.testing.assert_allclose(row.train_loss, other.train_loss, rtol=1e-3)
         np.testing.assert_allclose(row.validation_accuracy, other.validation_accuracy, atol=2 / 64)
+
+
+def test_a_state_loaded_to_a_gpu_goes_on_as_any():
+    begun, restored = trained((4, 4), "cuda")[0], trained((4, 4), "cuda")[0]
+    begun.run_epoch()
+    file = BytesIO()
+    torch.save(begun.state_dict(), file)
+    file.seek(0)
+    restored.load_state_dict(torch.load(file, map_location="cuda", weights_only=True))
+    assert np.array_equal(restored.best_epoch, begun.best_epoch)
+    assert np.array_equal(restored.run_epoch().train_loss, begun.run_epoch().train_loss)
 
 
 def test_the_same_members_train_the_same():

@@ -1,5 +1,6 @@
 """Features as heads train on them."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -68,6 +69,9 @@ def test_without_standardising_nothing_changes():
         ({"validation": torch.tensor([1], dtype=torch.int32)}, TypeError, "validation must be int64"),
         ({"validation": torch.empty(0, dtype=torch.int64)}, ValueError, "validation must be a list of at least 1 row"),
         ({"validation": torch.tensor([2, 3, 5])}, ValueError, "validation shares 2 of its 3 rows with train"),
+        ({"train": TRAIN.numpy()}, TypeError, "train must be a tensor, got ndarray; torch.as_tensor makes one"),
+        ({"validation": [2, 9]}, TypeError, "validation must be a tensor, got list"),
+        ({"features": np.zeros((10, 4))}, TypeError, "features must be a tensor, got ndarray"),
         ({"precision": "fp16"}, ValueError, "precision = 'fp16' is none of fp32, bf16"),
     ],
 )

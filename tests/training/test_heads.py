@@ -278,6 +278,14 @@ def test_a_state_that_this_training_cannot_go_on_from_is_refused_and_changes_not
 # Progress and errors
 
 
+def test_another_default_device_changes_nothing():
+    data = make_data()
+    with torch.device("meta"):  # in the place of a GPU: what is made without a device is not where the features are
+        within = train(MIXTURE, data, epochs=2)
+    for one, other in zip(train(MIXTURE, data, epochs=2), within, strict=True):
+        assert_same(one, other)
+
+
 def test_autocast_around_a_training_changes_nothing():
     whole = train(MIXTURE, epochs=2)
     with torch.autocast("cpu", torch.bfloat16):
@@ -320,6 +328,18 @@ def test_a_last_batch_of_one_row_is_left_out():
 def test_wrong_arguments_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
         HeadTraining(make_data(), **{"settings": [linear()], "epochs": 3, **arguments})
+
+
+def test_features_of_inference_mode_train_heads_after_it():
+    features, labels = make_rows()
+    expected = train_heads(features, labels, TRAIN, VALIDATION, MIXTURE, epochs=2)
+    with torch.inference_mode():
+        inferred = features + 0
+        with pytest.raises(RuntimeError, match=r"cannot train within torch.inference_mode\(\): train them after it"):
+            train_heads(inferred, labels, TRAIN, VALIDATION, MIXTURE, epochs=2)
+    found = train_heads(inferred, labels, TRAIN, VALIDATION, MIXTURE, epochs=2)
+    for one, other in zip(expected, found, strict=True):
+        assert_same(one, other)
 
 
 def test_results_wait_for_the_last_head():

@@ -207,6 +207,15 @@ def test_states_of_others_are_refused(images, change, what):
         population(images, **change).load_state_dict(state)
 
 
+def test_another_default_device_changes_nothing(images):
+    with torch.device("meta"):  # in the place of a GPU: what is made without a device is not where the images are
+        within = population(images)
+        within.run_epoch()
+    outside = population(images)
+    outside.run_epoch()
+    assert torch.equal(within.parameters, outside.parameters)
+
+
 @pytest.mark.parametrize("state", [None, {"epoch": 3}])
 def test_what_is_no_state_is_refused(images, state):
     with pytest.raises(RunError, match="is of another architecture"):

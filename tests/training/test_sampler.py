@@ -216,6 +216,13 @@ def test_processes_share_an_epoch_out_as_the_readme_has_it():
             end_epoch(sampler)
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.label)
+def test_another_default_device_changes_nothing(strategy):
+    with torch.device("meta"):  # in the place of a GPU: what is made without a device is not on the CPU
+        within = epochs_of(sampler_of(strategy))
+    assert within == epochs_of(sampler_of(strategy))
+
+
 def test_scores_reach_the_images_they_are_of():
     sampler = sampler_of(InfoBatch(ratio=0.9, anneal=0.0))
     easy = {3, 14, 15, 9, 26, 5}
