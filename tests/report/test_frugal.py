@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
+from scipy.stats import binomtest
 
 from pydyn.config.main import Config, overlay, parse
 from pydyn.energy import Component, Reading
@@ -24,7 +25,7 @@ from pydyn.errors import DataError, RunError
 from pydyn.features.store import ADAPTED
 from pydyn.metrics import measure
 from pydyn.report.frugal import pictures
-from pydyn.report.frugal.accuracy import accuracy_figure
+from pydyn.report.frugal.accuracy import accuracy_figure, sampling_sentences
 from pydyn.report.frugal.changes import change_table, mean_sentences, saved
 from pydyn.report.frugal.pictures import confusion_drawing
 from pydyn.report.frugal.read import balanced_accuracy, fine_tuning_of, proposed_of, read_frugal
@@ -292,6 +293,33 @@ def test_where_the_test_images_are_given_intervals_do_not_hold_their_luck(tmp_pa
     assert (row.accuracy_percent_mean, row.accuracy_percent_half_width_95) == pytest.approx(expected)
     assert "not that of the test images" in page
     assert "divides the images anew" not in page
+
+
+@pytest.mark.parametrize("method", ["given", "stratified"])
+def test_what_few_test_images_leave_open_is_said_where_no_interval_holds_it(tmp_path: Path, method: str) -> None:
+    split = {"method": method, "test": None if method == "given" else 0.3, "group": None}
+    config, _ = synthesise(tmp_path, {"datasets": {"breakhis": {"split": split}}})
+    grouped = read_frugal(config, tmp_path)
+    assert not list(sampling_sentences(grouped))
+
+    def alone(right: float | None) -> list[str]:
+        """Without groups, and all replicates right so often, or as they are."""
+        summaries = {
+            name: tuple(
+                replace(s, test=replace(s.test, n_groups=0, accuracy=s.test.accuracy if right is None else right))
+                for s in listed
+            )
+            for name, listed in grouped.summaries.items()
+        }
+        return list(sampling_sentences(replace(grouped, summaries=summaries)))
+
+    if method == "stratified":
+        assert not alone(None)
+    for right in (60, 54):
+        low, high = binomtest(right, 60).proportion_ci(0.95, "wilson")
+        (told,) = alone(right / 60)
+        assert "60 test images by themselves leave open" in told
+        assert f"is right on {100 * low:.1f} or on {100 * high:.1f} % of such images" in told
 
 
 def test_backbones_that_see_the_same_images_are_no_replicates(tmp_path: Path) -> None:

@@ -8,7 +8,13 @@ from pydyn.config.main import Config
 from pydyn.report import published
 from pydyn.report.blocks import Block, Facts, Heading, Paragraph, Section, StudyReport
 from pydyn.report.dynamic.differences import in_words
-from pydyn.report.frugal.accuracy import accuracy_drawing, accuracy_table, parts_sentences, parts_table
+from pydyn.report.frugal.accuracy import (
+    accuracy_drawing,
+    accuracy_table,
+    parts_sentences,
+    parts_table,
+    sampling_sentences,
+)
 from pydyn.report.frugal.changes import QUANTITIES, change_table, changes, mean_sentences, saved
 from pydyn.report.frugal.costs import cost_drawing, cost_table, reading_problems
 from pydyn.report.frugal.names import SPLITS
@@ -252,6 +258,7 @@ def _caveats(results: FrugalResults) -> Iterator[str]:
         f"Test sets have {smallest:,} images at the least, and there are {results.study.replicates} replicates: what such "
         "numbers do not resolve may still be there."
     )
+    yield from sampling_sentences(results)
     for problem in reading_problems(results):
         yield f"Energy readings are missing: {problem}."
 
