@@ -579,6 +579,24 @@ def test_without_fine_tuning_the_page_does_not_speak_of_it(tmp_path: Path) -> No
     assert "Training stops by validation loss, and its rates are chosen on the validation images" in page
 
 
+@pytest.mark.parametrize("best", ["plain-linear", "adapted-redesigned-weighted"])
+def test_a_head_that_validation_images_prefer_is_named_with_its_folder(tmp_path: Path, best: str) -> None:
+    def other(run: FrugalRun, summary: FrugalSummary) -> FrugalSummary:
+        share = (0.9 if run.setting.endswith(f"/{best}") else 0.5) - run.seed / 10
+        return replace(summary, validation=replace(summary.validation, balanced_accuracy=share))
+
+    page, _ = report(tmp_path, {"frugal": {"splits": ["declared"]}}, other=other)
+    (told,) = re.findall(r"To use this classifier[^<]*", html.unescape(page))
+    if best == "plain-linear":
+        assert "not this one is best but “as it comes, linear head, unweighted”" in told
+        assert "with a balanced accuracy of 80.0 % against 40.0 %" in told
+        (folder,) = re.findall(r"it is (\S+)\.$", told)
+        assert folder.endswith("resnet18-imagenet/plain-linear/seed0")
+        assert (Path(folder) / "summary.json").exists()
+    else:
+        assert told.endswith("(or --onnx for other runtimes).")
+
+
 def test_the_command_that_exports_is_one_whatever_the_folder_is_called(tmp_path: Path) -> None:
     page, _ = report(tmp_path / "my results")
     (command,) = set(re.findall(r"(pydyn export .*? --output model)", html.unescape(page)))

@@ -1,6 +1,5 @@
 """The study's part of the page: headline and sections."""
 
-import shlex
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from pydyn.report.frugal.read import (
     seconds_in_all,
 )
 from pydyn.report.frugal.searches import search_table
+from pydyn.report.frugal.taking_away import to_take_away
 from pydyn.report.runs import RunFacts, StudyPage
 from pydyn.report.tables import capitalised, duration, number, with_interval
 from pydyn.studies.frugal_runs import HeadRun
@@ -105,20 +105,11 @@ def _comparison(results: FrugalResults) -> list[Block]:
             blocks += [
                 reliability_drawing(first, ours, fine_tuning_of(places[first])),
                 confusion_drawing(first, ours, fine_tuning_of(places[first]), results.data[dataset].class_names),
-                _to_take_away(ours, results),
+                to_take_away(ours, places[first], results.folder),
             ]
         else:
             blocks.append(Paragraph(f"No Run is there of the proposed method, {SPLITS[first[2]]}."))
     return blocks
-
-
-def _to_take_away(ours: Row, results: FrugalResults) -> Paragraph:
-    """How to use what was trained."""
-    folder = shlex.quote(str(ours.run.directory(results.folder)))
-    return Paragraph(
-        f"To use this classifier on other images: pydyn export {folder} --output model, then pydyn predict model "
-        "IMAGES (or --onnx for other runtimes)."
-    )
 
 
 def _ablation(results: FrugalResults) -> list[Block]:
