@@ -229,7 +229,7 @@ def predict(
     column `problem`, and the exit status is then 1.
     """
     from pydyn.deploy.model_file import load_model
-    from pydyn.deploy.predict import find_images, predict_images, write_predictions
+    from pydyn.deploy.predict import find_images, predict_images, save_predictions, write_predictions
     from pydyn.device import open_device
 
     if output is not None and output.is_dir():
@@ -241,7 +241,7 @@ def predict(
     if output is None:
         click.echo(text, nl=False)
     else:
-        write_text(output, text)
+        save_predictions(output, text)
     problems = [prediction for prediction in found if prediction.problem]
     if problems:
         first = problems[0]

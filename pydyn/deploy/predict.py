@@ -17,6 +17,7 @@ from pydyn.data.listing import IMAGE_SUFFIXES
 from pydyn.data.progress import with_progress
 from pydyn.deploy.model_file import Model
 from pydyn.errors import DataError
+from pydyn.files import write_text
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,15 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
         else:
             raise DataError(f"{path}: no such file or folder")
     return list(dict.fromkeys(found))
+
+
+def save_predictions(output: Path, text: str) -> None:
+    """Write a file, whole or not at all; through a link, or into what is no file (`/dev/stdout`), put nothing in its place."""
+    if output.is_symlink() or (output.exists() and not output.is_file()):
+        with output.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+    else:
+        write_text(output, text)
 
 
 def _hidden(path: Path) -> bool:

@@ -13,6 +13,7 @@ from pydyn.config.main import Config
 from pydyn.data.listing import PARTS
 from pydyn.data.store import ImageStore
 from pydyn.errors import DataError, RunError
+from pydyn.report.copies import Copies, find_copies
 from pydyn.report.statistics import Estimate, estimate
 from pydyn.studies.registry import STUDIES, experiments
 from pydyn.studies.run import AnyRun, Run
@@ -41,6 +42,8 @@ class DataFacts:
     """Images by class (rows) and split (columns, in the order of `PARTS`)."""
     skipped: dict[str, str]
     """Images of the source that could not be read, and why."""
+    copies: Copies | None
+    """Images that are the same as others; None without any."""
 
     @property
     def n_images(self) -> int:
@@ -232,6 +235,7 @@ def read_facts(name: str, results: Path) -> DataFacts:
             digest=store.digest,
             counts=counts,
             skipped=store.skipped,
+            copies=find_copies(store),
         )
 
 

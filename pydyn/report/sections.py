@@ -13,6 +13,7 @@ from pydyn.config.main import Config
 from pydyn.data.listing import PARTS
 from pydyn.provenance import versions
 from pydyn.report.blocks import Block, Facts, Paragraph, Section, Source
+from pydyn.report.copies import Copies
 from pydyn.report.results import DataFacts
 from pydyn.report.runs import RunFacts
 from pydyn.report.tables import NONE, Cell, Table, label, listing, number, seconds
@@ -29,6 +30,7 @@ def data_section(datasets: Iterable[DataFacts]) -> Section:
     for data in datasets:
         blocks += [_data_table(data), Facts(_pixel_facts(data))]
         blocks += [Paragraph(_skipped(data.skipped), warning=True)] if data.skipped else []
+        blocks += [Paragraph(_copies(data.copies, data), warning=True)] if data.copies else []
     return Section("data", "Data", blocks)
 
 
@@ -64,6 +66,16 @@ def _pixel_facts(data: DataFacts) -> list[tuple[str, str]]:
 def _skipped(skipped: dict[str, str]) -> str:
     named = _named([f"{path} ({reason})" for path, reason in skipped.items()])
     return f"Images that could not be read and were left out, {len(skipped):,}: {named}."
+
+
+def _copies(copies: Copies, data: DataFacts) -> str:
+    original, copy = copies.first
+    others = f" Copies of an image of another class: {copies.of_other_class:,}; one of the two is wrong."
+    return (
+        f"Copies, pixel by pixel, of other images: {copies.count:,} of {data.n_images:,}, such as {copy} of {original}. Test "
+        "images of which the same is among those for training and validation, which flatters whatever is trained: "
+        f"{copies.in_test:,} of {data.n_test:,}, in this division.{others if copies.of_other_class else ''}"
+    )
 
 
 def runs_section(runs: Sequence[RunFacts]) -> Section:

@@ -22,7 +22,7 @@ from pydyn.data.prepare import prepare
 from pydyn.data.store import ImageStore
 from pydyn.deploy.export import export, export_onnx
 from pydyn.deploy.model_file import DESCRIPTION, WEIGHTS, load_model
-from pydyn.deploy.predict import Prediction, find_images, predict_images, write_predictions
+from pydyn.deploy.predict import Prediction, find_images, predict_images, save_predictions, write_predictions
 from pydyn.device import open_device
 from pydyn.errors import DataError, RunError
 from pydyn.features.jobs import adapt_backbone, extract_shard
@@ -193,6 +193,20 @@ def test_an_image_whose_name_is_no_text_is_predicted(tmp_path):
     write_text(tmp_path / "predictions.csv", text)
     (row,) = csv.DictReader((tmp_path / "predictions.csv").read_text().splitlines())
     assert row["image"] == str(tmp_path / r"caf\udce9.png")
+
+
+def test_predictions_go_through_links_and_into_pipes(tmp_path):
+    (tmp_path / "there.csv").write_text("as before")
+    (tmp_path / "link.csv").symlink_to("there.csv")
+    save_predictions(tmp_path / "link.csv", "new")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "there.csv").read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    save_predictions(tmp_path / "pipe", "new")
+    assert (tmp_path / "pipe").is_fifo()
+    assert os.read(reader, 10) == b"new"
+    os.close(reader)
 
 
 def test_ambiguous_is_what_has_a_small_margin(trained, models):

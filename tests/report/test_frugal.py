@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 
 from pydyn.report.frugal import pictures
+from pydyn.report.frugal.accuracy import sampling_sentences
 from pydyn.report.frugal.changes import change_table, mean_sentences, saved
 from pydyn.report.frugal.pictures import confusion_drawing
 from pydyn.report.frugal.read import fine_tuning_of, proposed_of, read_frugal
@@ -124,6 +126,33 @@ def test_where_the_test_images_are_given_intervals_do_not_hold_their_luck(tmp_pa
     assert (row.accuracy_percent_mean, row.accuracy_percent_half_width_95) == pytest.approx(expected)
     assert "not that of the test images" in page
     assert "divides the images anew" not in page
+
+
+@pytest.mark.parametrize("method", ["given", "stratified"])
+def test_what_few_test_images_leave_open_is_said_where_no_interval_holds_it(tmp_path: Path, method: str) -> None:
+    split = {"method": method, "test": None if method == "given" else 0.3, "group": None}
+    config, _ = synthesise(tmp_path, {"datasets": {"breakhis": {"split": split}}})
+    grouped = read_frugal(config, tmp_path)
+    assert not list(sampling_sentences(grouped))
+
+    def alone(right: float | None) -> list[str]:
+        """Without groups, and all replicates right so often, or as they are."""
+        summaries = {
+            name: tuple(
+                replace(s, test=replace(s.test, n_groups=0, accuracy=s.test.accuracy if right is None else right))
+                for s in listed
+            )
+            for name, listed in grouped.summaries.items()
+        }
+        return list(sampling_sentences(replace(grouped, summaries=summaries)))
+
+    if method == "stratified":
+        assert not alone(None)
+    for right in (60, 54):
+        low, high = binomtest(right, 60).proportion_ci(0.95, "wilson")
+        (told,) = alone(right / 60)
+        assert "60 test images by themselves leave open" in told
+        assert f"is right on {100 * low:.1f} or on {100 * high:.1f} % of such images" in told
 
 
 def test_backbones_that_see_the_same_images_are_no_replicates(tmp_path: Path) -> None:
@@ -269,6 +298,24 @@ def test_without_fine_tuning_the_page_does_not_speak_of_it(tmp_path: Path) -> No
         assert claim not in page
     assert "learning rates that did not win" not in page
     assert "Training stops by validation loss, and its rates are chosen on the validation images" in page
+
+
+@pytest.mark.parametrize("best", ["plain-linear", "adapted-redesigned-weighted"])
+def test_a_head_that_validation_images_prefer_is_named_with_its_folder(tmp_path: Path, best: str) -> None:
+    def other(run: FrugalRun, summary: FrugalSummary) -> FrugalSummary:
+        share = (0.9 if run.setting.endswith(f"/{best}") else 0.5) - run.seed / 10
+        return replace(summary, validation=replace(summary.validation, balanced_accuracy=share))
+
+    page, _ = report(tmp_path, {"frugal": {"splits": ["declared"]}}, other=other)
+    (told,) = re.findall(r"To use this classifier[^<]*", html.unescape(page))
+    if best == "plain-linear":
+        assert "not this one is best but “as it comes, linear head, unweighted”" in told
+        assert "with a balanced accuracy of 80.0 % against 40.0 %" in told
+        (folder,) = re.findall(r"it is (\S+)\.$", told)
+        assert folder.endswith("resnet18-imagenet/plain-linear/seed0")
+        assert (Path(folder) / "summary.json").exists()
+    else:
+        assert told.endswith("(or --onnx for other runtimes).")
 
 
 def test_the_command_that_exports_is_one_whatever_the_folder_is_called(tmp_path: Path) -> None:

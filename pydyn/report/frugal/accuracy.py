@@ -9,9 +9,17 @@ from matplotlib.figure import Figure
 
 from pydyn.report.figures import COLOURS, PAGE_WIDTH, Drawing, finish, style
 from pydyn.report.frugal.names import SPLITS
-from pydyn.report.frugal.read import FrugalResults, Row, Value, accuracy, balanced_accuracy, fine_tuning_of
+from pydyn.report.frugal.read import (
+    FrugalResults,
+    Row,
+    Value,
+    accuracy,
+    balanced_accuracy,
+    fine_tuning_of,
+    proposed_of,
+)
 from pydyn.report.paired import difference_columns, in_words, interval_cell
-from pydyn.report.statistics import Estimate, estimate
+from pydyn.report.statistics import Estimate, estimate, share_interval
 from pydyn.report.tables import NONE, Cell, Table, label, listing, missing, number, spread, with_interval
 
 MEASURES: dict[str, tuple[str, Value, int]] = {
@@ -72,6 +80,26 @@ def _what_intervals_hold(row: Row, n_test: str) -> str:
         f"Each replicate divides the images anew ({n_test} test images): intervals hold the luck of the division as well as of "
         "the training, and are widened for the images that replicates share (corrected resampled t, Nadeau and Bengio 2003)."
     )
+
+
+def sampling_sentences(results: FrugalResults) -> Iterator[str]:
+    """What so few test images leave open by themselves, where no interval over replicates holds it: all replicates have the same
+    ones, or are equal, or there is one. Not of groups, whose images go together."""
+    for (dataset, backbone, splits), rows in results.places().items():
+        ours = proposed_of(rows)
+        if ours is None or splits != results.main_splits or any(summary.test.n_groups for summary in ours.results):
+            continue
+        reached = ours.estimate(accuracy)
+        assert reached is not None
+        if not ours.given and reached.half_width is not None:
+            continue
+        n_test = min(summary.n_test for summary in ours.results)
+        low, high = (number(100 * end, 1) for end in share_interval(reached.mean / 100 * n_test, n_test))
+        yield (
+            f"{dataset}, {backbone}: {n_test:,} test images by themselves leave open whether the proposed method is right on "
+            f"{low} or on {high} % of such images (Wilson's 95 % interval at its mean), which figures over "
+            "replicates do not hold."
+        )
 
 
 def _measure(name: str, decimals: int) -> Callable[[Any], Cell]:

@@ -1,6 +1,5 @@
 """The study's part of the page: headline and sections."""
 
-import shlex
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -8,7 +7,13 @@ from pydyn.config.main import Config
 from pydyn.report import published
 from pydyn.report.blocks import Block, Facts, Heading, Paragraph, Section, StudyReport
 from pydyn.report.caveats import disturbance
-from pydyn.report.frugal.accuracy import accuracy_drawing, accuracy_table, parts_sentences, parts_table
+from pydyn.report.frugal.accuracy import (
+    accuracy_drawing,
+    accuracy_table,
+    parts_sentences,
+    parts_table,
+    sampling_sentences,
+)
 from pydyn.report.frugal.changes import QUANTITIES, change_table, changes, mean_sentences, saved
 from pydyn.report.frugal.costs import cost_drawing, cost_table, reading_problems
 from pydyn.report.frugal.names import SPLITS
@@ -27,6 +32,7 @@ from pydyn.report.frugal.read import (
     seconds_waiting,
 )
 from pydyn.report.frugal.searches import search_table
+from pydyn.report.frugal.taking_away import to_take_away
 from pydyn.report.paired import in_words
 from pydyn.report.runs import RunFacts, StudyPage
 from pydyn.report.tables import capitalised, duration, number, with_interval
@@ -101,20 +107,11 @@ def _comparison(results: FrugalResults) -> list[Block]:
             blocks += [
                 reliability_drawing(first, ours, fine_tuning_of(places[first])),
                 confusion_drawing(first, ours, fine_tuning_of(places[first]), results.data[dataset].class_names),
-                _to_take_away(ours, results),
+                to_take_away(ours, places[first], results.folder),
             ]
         else:
             blocks.append(Paragraph(f"No Run is there of the proposed method, {SPLITS[first[2]]}."))
     return blocks
-
-
-def _to_take_away(ours: Row, results: FrugalResults) -> Paragraph:
-    """How to use what was trained."""
-    folder = shlex.quote(str(ours.run.directory(results.folder)))
-    return Paragraph(
-        f"To use this classifier on other images: pydyn export {folder} --output model, then pydyn predict model "
-        "IMAGES (or --onnx for other runtimes)."
-    )
 
 
 def _ablation(results: FrugalResults) -> list[Block]:
@@ -254,6 +251,7 @@ def _caveats(results: FrugalResults) -> Iterator[str]:
         f"Test sets have {smallest:,} images at the least, and there are {results.study.replicates} replicates: what such "
         "numbers do not resolve may still be there."
     )
+    yield from sampling_sentences(results)
     for problem in reading_problems(results):
         yield f"Energy readings are missing: {problem}."
     yield from disturbance({summary.run.id: seconds_waiting(summary) / seconds(summary) for summary in results.every})
