@@ -91,7 +91,7 @@ def build(
             layers["relu"] = nn.ReLU()
             layers["dropout"] = nn.Dropout(dropout)
         layers["output"] = nn.Linear(hidden or n_features, n_classes)
-        head = nn.Sequential(layers)
+        head = nn.Sequential(layers).float()
     head.to_empty(device="cpu")
     _initialise(head, generator)
     return head

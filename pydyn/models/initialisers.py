@@ -65,7 +65,7 @@ def initial_parameters(architecture: TinyCNN, initialiser: str, generator: np.ra
     parts = {}
     for name, shape in architecture.shapes.items():
         if len(shape) == 1:
-            parts[name] = torch.zeros(shape, device="cpu")
+            parts[name] = torch.zeros(shape, dtype=torch.float32, device="cpu")
         else:
             field = math.prod(shape[2:])
             drawn = INITIALISERS[initialiser](generator, shape, shape[1] * field, shape[0] * field)

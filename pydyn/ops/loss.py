@@ -91,7 +91,9 @@ def ambiguity_cross_entropy(
     Parameters
     ----------
     logits : floating Tensor of shape (B, C) or (K, B, C)
-        float16 and bfloat16 are computed in float32, with a gradient of their own dtype. (K, B, C): a population of K models.
+        float16 and bfloat16 are computed in float32, with a gradient of their own dtype. On a CPU that of float16 is made before
+        the factor of a loss scaler reaches it, and is 0 where it is below 3e-8: give `logits.float()` there. (K, B, C): a
+        population of K models.
     target : int64 Tensor of shape (B,) or (K, B), on the same device
         Labels in [0, C), or `ignore_index`; (B,) serves all models alike. With `index`: the labels (N,) of the whole pool.
     index : int64 Tensor of shape (B,) or (K, B), optional

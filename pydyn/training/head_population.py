@@ -98,7 +98,8 @@ class Population:
         """Make anew what follows from members and weights."""
 
         def vector(name: str) -> Tensor:
-            return torch.tensor([float(getattr(setting, name)) for setting in self.settings], device=self._data.device)
+            values = [float(getattr(setting, name)) for setting in self.settings]
+            return torch.tensor(values, dtype=torch.float32, device=self._data.device)
 
         self._rates, self._dropouts = vector("learning_rate"), vector("dropout")
         decays = vector("weight_decay")
@@ -307,4 +308,5 @@ class Population:
 
 def _uniforms(draws: torch.Generator, setting: HeadSetting, n_rows: int, device: torch.device) -> Tensor:
     """A step's draws of dropout, (H, n_rows): made on the CPU, so that every device sees the same."""
-    return torch.rand(setting.hidden or 0, n_rows, generator=draws, device="cpu").to(device, non_blocking=True)
+    drawn = torch.rand(setting.hidden or 0, n_rows, generator=draws, dtype=torch.float32, device="cpu")
+    return drawn.to(device, non_blocking=True)

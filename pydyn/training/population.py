@@ -137,8 +137,9 @@ class Population:
         self.best_epoch = np.zeros(len(members), dtype=np.int64)
         """(K,), from 1."""
         self.epoch = 0
-        self._moments = torch.zeros(len(members), 2, architecture.n_parameters, device=device)
-        self._learning_rates = torch.tensor([member.learning_rate for member in members], device=device)
+        self._moments = torch.zeros(len(members), 2, architecture.n_parameters, dtype=torch.float32, device=device)
+        rates = [member.learning_rate for member in members]
+        self._learning_rates = torch.tensor(rates, dtype=torch.float32, device=device)
         self._optimisers = torch.tensor([OPTIMISERS.index(member.optimiser) for member in members], device=device)
         self._settled = np.zeros(len(members), dtype=np.bool_)
         self._latest = PopulationEpoch(

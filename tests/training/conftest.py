@@ -1,8 +1,10 @@
 """A small store and Runs on it."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
+import torch
 
 from pydyn.config.datasets import ShapesDataset
 from pydyn.data.prepare import prepare
@@ -24,6 +26,22 @@ def store(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def cpu():
     return open_device("cpu", 1)
+
+
+@pytest.fixture
+def other_defaults():
+    """A context in which what is made without a device or a dtype is not where, or what, it is elsewhere."""
+
+    @contextlib.contextmanager
+    def context():
+        torch.set_default_dtype(torch.float64)
+        try:
+            with torch.device("meta"):  # in the place of a GPU
+                yield
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+    return context
 
 
 @pytest.fixture

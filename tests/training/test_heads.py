@@ -278,9 +278,9 @@ def test_a_state_that_this_training_cannot_go_on_from_is_refused_and_changes_not
 # Progress and errors
 
 
-def test_another_default_device_changes_nothing():
+def test_other_defaults_of_torch_change_nothing(other_defaults):
     data = make_data()
-    with torch.device("meta"):  # in the place of a GPU: what is made without a device is not where the features are
+    with other_defaults():
         within = train(MIXTURE, data, epochs=2)
     for one, other in zip(train(MIXTURE, data, epochs=2), within, strict=True):
         assert_same(one, other)

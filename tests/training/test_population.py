@@ -207,8 +207,8 @@ def test_states_of_others_are_refused(images, change, what):
         population(images, **change).load_state_dict(state)
 
 
-def test_another_default_device_changes_nothing(images):
-    with torch.device("meta"):  # in the place of a GPU: what is made without a device is not where the images are
+def test_other_defaults_of_torch_change_nothing(images, other_defaults):
+    with other_defaults():
         within = population(images)
         within.run_epoch()
     outside = population(images)

@@ -217,8 +217,8 @@ def test_processes_share_an_epoch_out_as_the_readme_has_it():
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.label)
-def test_another_default_device_changes_nothing(strategy):
-    with torch.device("meta"):  # in the place of a GPU: what is made without a device is not on the CPU
+def test_other_defaults_of_torch_change_nothing(strategy, other_defaults):
+    with other_defaults():
         within = epochs_of(sampler_of(strategy))
     assert within == epochs_of(sampler_of(strategy))
 
