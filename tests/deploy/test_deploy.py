@@ -313,12 +313,14 @@ def test_by_the_command_line(trained, tmp_path):
     assert done.returncode == 1
     assert "1 of 31 images cannot be read, such as broken.png" in done.stderr
     assert len(list(csv.DictReader((tmp_path / "out.csv").open()))) == 31
-    assert (
-        pydyn("predict", "model", trained["images"]).stdout.splitlines()[0].startswith("image,class,probability,margin")
-    )
-    assert pydyn("predict", "--output", ".", "model", "broken.png").stderr == (
-        "pydyn: error: --output .: is a folder; name a file in it, as predictions.csv\n"
-    )
-    assert pydyn("predict", "nothing", trained["images"]).stderr.startswith(
-        "pydyn: error: nothing: model.json is missing"
-    )
+
+
+def test_predictions_go_to_the_screen_unless_a_file_is_named(trained, models, tmp_path):
+    def predict(*arguments):
+        return CliRunner().invoke(cli, ["predict", *map(str, arguments)])
+
+    image = sorted(trained["images"].iterdir())[0]
+    assert predict(models / "heads", image).output.startswith("image,class,probability,margin")
+    refused = predict("--output", tmp_path, models / "heads", image).exception
+    assert str(refused) == f"--output {tmp_path}: is a folder; name a file in it, as {tmp_path / 'predictions.csv'}"
+    assert str(predict(tmp_path, image).exception).startswith(f"{tmp_path}: model.json is missing")
