@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from pydyn.config.main import read
 from pydyn.errors import RunError
 from pydyn.files import write_text
 from pydyn.locks import SNAKEMAKE_FOLDER
@@ -19,6 +20,9 @@ from pydyn.locks import SNAKEMAKE_FOLDER
 GPU_MARK = Path("/dev/nvidiactl")
 REPORT = "pydyn.report"
 PROFILE = Path("workflow/profiles/default")
+# What the Snakefile reads first, and what names the files that are laid over it.
+DEFAULTS = Path("config.yaml")
+CONFIGFILE = ("--configfile", "--configfiles")
 
 
 def use_own_tools() -> None:
@@ -49,13 +53,15 @@ def reproduce(arguments: Sequence[str]) -> int:
     SIGTERM is handed on to the jobs on this machine, which save what they have, and to Snakemake, which then ends.
 
     Raises RunError for a Snakemake that is to work in another folder, whose report this would not see; and for configuration that
-    it would drop without a word.
+    it would drop without a word. Raises ConfigError for files of configuration that it would end on with a traceback, or without
+    their name.
     """
     if elsewhere := [argument for argument in arguments if argument.split("=")[0] in ("--directory", "-d")]:
         raise RunError(
             f"{elsewhere[0]}: `pydyn reproduce` works in the folder it is started in; use Snakemake itself for another"
         )
     _refuse_repeated(arguments)
+    read(*_configuration(arguments))
     command = [
         sys.executable,
         "-m",
@@ -75,9 +81,24 @@ def reproduce(arguments: Sequence[str]) -> int:
     return status
 
 
+def _configuration(arguments: Sequence[str]) -> list[Path]:
+    """The files of configuration that Snakemake will read."""
+    files, of_configuration = [DEFAULTS] if DEFAULTS.is_file() else [], False
+    for argument in arguments:
+        option, _, value = argument.partition("=")
+        if option in CONFIGFILE:
+            of_configuration = not value
+            files += [Path(value)] if value else []
+        elif argument.startswith("-"):
+            of_configuration = False
+        elif of_configuration:
+            files.append(Path(argument))
+    return files
+
+
 def _refuse_repeated(arguments: Sequence[str]) -> None:
     """Of options that take several values Snakemake keeps the last only, where they are given twice."""
-    for names, what in ((("--configfile", "--configfiles"), "FILE"), (("--config", "-C"), "KEY=VALUE")):
+    for names, what in ((CONFIGFILE, "FILE"), (("--config", "-C"), "KEY=VALUE")):
         if sum(argument.split("=")[0] in names for argument in arguments) > 1:
             raise RunError(
                 f"{names[0]} is given more than once, and Snakemake would take the last only; give all after one: "

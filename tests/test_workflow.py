@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pydyn import workflow
-from pydyn.errors import RunError
+from pydyn.errors import ConfigError, RunError
 
 
 @pytest.fixture
@@ -49,6 +49,29 @@ def test_a_profile_of_the_environment_is_left_alone(folder, monkeypatch):
 def test_memory_is_what_the_system_says():
     total = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
     assert 0 < workflow.megabytes_here() <= int(total.split()[1]) // 1024 + 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--cores", "1", "--configfile", "whole.yaml", "nope.yaml"], r"^nope\.yaml: cannot be read"),
+        (["--configfile=nope.yaml", "-n"], r"^nope\.yaml: cannot be read"),
+        (["--configfiles", "whole.yaml", "tab.yaml", "-n"], r"^tab\.yaml: is not YAML or JSON: .* line 3, column 1"),
+        (["--configfile", "empty.yaml"], r"^empty\.yaml: holds NoneType"),
+    ],
+)
+def test_a_file_of_configuration_that_snakemake_would_not_name_is_refused_by_name(folder, given, message):
+    Path("whole.yaml").write_text("device: cpu\n")
+    Path("tab.yaml").write_text("datasets:\n  mine:\n\tsource: folder\n")
+    Path("empty.yaml").touch()
+    with pytest.raises(ConfigError, match=message):
+        workflow.reproduce(given)
+
+
+def test_so_is_the_configuration_itself(folder):
+    Path("config.yaml").write_text("studies: [dynamic\n")
+    with pytest.raises(ConfigError, match=r"^config\.yaml: is not YAML or JSON"):
+        workflow.reproduce(["--cores", "1"])
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,14 @@ import pytest
 from scipy.stats import binomtest
 
 from pydyn.report.frugal import pictures
-from pydyn.report.frugal.accuracy import sampling_sentences
+from pydyn.report.frugal.accuracy import majority_sentences, sampling_sentences
 from pydyn.report.frugal.changes import change_table, mean_sentences, saved
 from pydyn.report.frugal.pictures import confusion_drawing
 from pydyn.report.frugal.read import fine_tuning_of, proposed_of, read_frugal
 from pydyn.report.frugal.searches import search_table
 from pydyn.studies.frugal_runs import FineTuningRun, FrugalRun, HeadRun
 from pydyn.training.frugal_summary import FrugalSummary
+from tests.report.conftest import CLASSES
 from tests.report.frugal_pages import PROPOSED, TWO_DATA_SETS, chosen, interval, reading, report, synthesise, table
 
 
@@ -126,6 +127,21 @@ def test_where_the_test_images_are_given_intervals_do_not_hold_their_luck(tmp_pa
     assert (row.accuracy_percent_mean, row.accuracy_percent_half_width_95) == pytest.approx(expected)
     assert "not that of the test images" in page
     assert "divides the images anew" not in page
+
+
+def test_what_a_large_class_lends_to_accuracy_is_said(tmp_path: Path) -> None:
+    def uneven(run: FrugalRun, summary: FrugalSummary) -> FrugalSummary:
+        return replace(summary, test=replace(summary.test, confusion=[[40, 2, 3], [0, 9, 0], [0, 1, 5]]))
+
+    config, _ = synthesise(tmp_path / "even")
+    assert not list(majority_sentences(read_frugal(config, tmp_path / "even")))
+    config, _ = synthesise(tmp_path / "uneven", TWO_DATA_SETS, other=uneven)
+    told = list(majority_sentences(read_frugal(config, tmp_path / "uneven")))
+    assert [text.split(":")[0] for text in told] == ["breakhis", "brain-mri"]
+    assert told[0] == (
+        f"breakhis: 75.0 % of the test images are of class {CLASSES[0]}. To say so of every image is right on as many, with a "
+        "balanced accuracy of 33.3 %: go by the balanced accuracy."
+    )
 
 
 @pytest.mark.parametrize("method", ["given", "stratified"])

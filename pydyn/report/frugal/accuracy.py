@@ -31,6 +31,9 @@ MEASURES: dict[str, tuple[str, Value, int]] = {
     "group_accuracy_percent": ("by group, %", lambda summary: 100 * _or_nan(summary.test.group_accuracy), 1),
 }
 
+# A class with so many times its even share of the test images lends its size to accuracy.
+UNEVEN = 1.5
+
 ALL_PARTS = [
     (adapted, redesigned, weighted)
     for adapted in (False, True)
@@ -80,6 +83,23 @@ def _what_intervals_hold(row: Row, n_test: str) -> str:
         f"Each replicate divides the images anew ({n_test} test images): intervals hold the luck of the division as well as of "
         "the training, and are widened for the images that replicates share (corrected resampled t, Nadeau and Bengio 2003)."
     )
+
+
+def majority_sentences(results: FrugalResults) -> Iterator[str]:
+    """Of test images of which far more are of one class than of others: what it takes to be right on so many."""
+    first: dict[str, Row] = {}
+    for (dataset, _, splits), rows in results.places().items():
+        if splits == results.main_splits:
+            first.setdefault(dataset, rows[0])
+    for dataset, row in first.items():
+        counts = np.sum([summary.test.confusion for summary in row.results], axis=(0, 2))
+        share, n_classes = counts.max() / counts.sum(), len(counts)
+        if share * n_classes >= UNEVEN:
+            name = results.data[dataset].class_names[int(counts.argmax())]
+            yield (
+                f"{dataset}: {number(100 * share, 1)} % of the test images are of class {name}. To say so of every image is "
+                f"right on as many, with a balanced accuracy of {number(100 / n_classes, 1)} %: go by the balanced accuracy."
+            )
 
 
 def sampling_sentences(results: FrugalResults) -> Iterator[str]:

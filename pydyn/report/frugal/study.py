@@ -10,6 +10,7 @@ from pydyn.report.caveats import disturbance
 from pydyn.report.frugal.accuracy import (
     accuracy_drawing,
     accuracy_table,
+    majority_sentences,
     parts_sentences,
     parts_table,
     sampling_sentences,
@@ -251,6 +252,7 @@ def _caveats(results: FrugalResults) -> Iterator[str]:
         f"Test sets have {smallest:,} images at the least, and there are {results.study.replicates} replicates: what such "
         "numbers do not resolve may still be there."
     )
+    yield from majority_sentences(results)
     yield from sampling_sentences(results)
     for problem in reading_problems(results):
         yield f"Energy readings are missing: {problem}."
