@@ -214,6 +214,9 @@ def _load(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
             f"{where}: {'lacks' if missing else 'has in another shape'} {len(missing or wrong)} of the network's "
             f"{len(own)} tensors, such as {shown}; give weights of this very model"
         )
+    # A training that diverged leaves such; every feature, and head, would be NaN.
+    if spoilt := next((name for name in own if not state[name].isfinite().all()), None):
+        raise DataError(f"{where}: holds NaN or infinity in {spoilt}; give weights of a training that did not diverge")
     network.load_state_dict({name: state[name] for name in own})
 
 

@@ -128,6 +128,9 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
 
     refused({name: value for name, value in state.items() if name != first}, f"lacks 1 of the network's .* {first}")
     refused({**state, second: torch.zeros(3)}, f"has in another shape 1 of .* {second}")
+    spoilt = state[first].clone()
+    spoilt.view(-1)[0] = float("nan")
+    refused({**state, first: spoilt}, f"holds NaN or infinity in {first}")
     refused([1, 2], "holds no state dict")
     refused(network, "not readable as safetensors or as a state dict of tensors alone")
     (tmp_path / "mine.pth").write_bytes(b"no such thing")
