@@ -20,6 +20,7 @@ TRAIN, VALIDATION, TEST = range(3)
 UNGIVEN = -1
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm"))
+SYSTEMS_FILES = frozenset(("thumbs.db", "desktop.ini"))
 GIVEN_FOLDERS = {"train": TRAIN, "val": VALIDATION, "validation": VALIDATION, "test": TEST}
 # Of each class, training and validation need an image (or a group of images) when the test images are set apart.
 LEFT_BY_TEST = 2
@@ -37,6 +38,8 @@ class Listing:
     """(N,), each in 0 to n_classes - 1."""
     parts: NDArray[np.int8]
     """(N,), TRAIN, VALIDATION or TEST; all UNGIVEN if the source is not divided."""
+    aside: tuple[str, ...] = ()
+    """Files that are no images of the data set but may have been meant: of another suffix, or in no class folder or part."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,13 @@ def arrange(
     # A class folder is where a file would be of that class.
     in_folders = (_place((*folder.split("/"), "file"), top, given, 1) for folder in folders)
     _refuse_empty(where, {place for _, place, _ in found}, {place for place in in_folders if place is not None})
-    return _arrangement(where, found, [name for _, (_, name), _ in found], top, "class folders")
+    taken = {position for position, _, _ in found}
+    aside = [
+        path
+        for position, path in enumerate(files)
+        if position not in taken and (_is_image(path) or _is_in_class(path, top, given))
+    ]
+    return _arrangement(where, found, [name for _, (_, name), _ in found], top, aside, "class folders")
 
 
 def arrange_labelled(
@@ -99,7 +108,9 @@ def arrange_labelled(
     top = _enclosing(visible, 2 + given, given) if strip_top and all(len(parts) > 1 for parts in visible) else ()
     found = _found(where, images, top, given, n_class_folders=0)
     labels = labels_of(PurePosixPath(*top), [path for _, _, path in found])
-    return _arrangement(where, found, labels, top, "labels")
+    taken = {position for position, _, _ in found}
+    aside = [files[position] for position, _ in images if position not in taken]
+    return _arrangement(where, found, labels, top, aside, "labels")
 
 
 # Where an image is among all files, its part and class folder, and its path below the enclosing folder.
@@ -129,7 +140,7 @@ def _found(
 
 
 def _arrangement(
-    where: str, found: Sequence[_Found], labels: Sequence[str], top: tuple[str, ...], what: str
+    where: str, found: Sequence[_Found], labels: Sequence[str], top: tuple[str, ...], aside: list[str], what: str
 ) -> Arrangement:
     class_names = _class_names(where, set(labels), what)
     label_of = {name: label for label, name in enumerate(class_names)}
@@ -138,6 +149,7 @@ def _arrangement(
         paths=[path for _, _, path in found],
         labels=np.array([label_of[name] for name in labels], dtype=np.int64),
         parts=np.array([part for _, (part, _), _ in found], dtype=np.int8),
+        aside=tuple(aside),
     )
     positions = np.array([position for position, _, _ in found], dtype=np.int64)
     return Arrangement(listing, positions, PurePosixPath(*top))
@@ -149,6 +161,13 @@ def _is_hidden(part: str) -> bool:
 
 def _is_image(path: str) -> bool:
     return splitext(path)[1].lower() in IMAGE_SUFFIXES and not any(map(_is_hidden, path.split("/")))
+
+
+def _is_in_class(path: str, top: tuple[str, ...], given: bool) -> bool:
+    """Whether a file lies in a class folder, and is none that systems put into folders by themselves."""
+    parts = tuple(path.split("/"))
+    own = parts[-1].lower() not in SYSTEMS_FILES and not any(map(_is_hidden, parts))
+    return own and _place(parts, top, given, n_class_folders=1) is not None
 
 
 def _enclosing(paths: Sequence[tuple[str, ...]], fewest: int, given: bool) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from pydyn.config.datasets import AnyDataset, FileDataset
 from pydyn.data.checks import check_source, refuse_parts_as_classes
 from pydyn.data.decoding import Outcome, decode_all
 from pydyn.data.groups import find_groups, no_groups
-from pydyn.data.listing import PARTS, TRAIN, some
+from pydyn.data.listing import IMAGE_SUFFIXES, PARTS, TRAIN, some
 from pydyn.data.progress import with_progress
 from pydyn.data.sources import open_source
 from pydyn.data.splits import check_division, divide
@@ -68,6 +68,14 @@ def prepare(name: str, dataset: AnyDataset, data_root: Path, output: Path, threa
     source = open_source(where, dataset, data_root)
     listing, group = source.listing, dataset.split.group
     refuse_parts_as_classes(where, listing, dataset.split)
+    if listing.aside:
+        LOG.warning(
+            "%s: files left out: %d, such as %s; images of a data set lie in its class folders (or parts) and end in %s",
+            where,
+            len(listing.aside),
+            listing.aside[0],
+            ", ".join(sorted(IMAGE_SUFFIXES)),
+        )
     groups = find_groups(where, listing, group, source.manifest()) if group else no_groups(len(listing.paths))
     division = divide(where, listing, groups, dataset.split, dataset.limit)
     table = _Table(

@@ -102,6 +102,7 @@ def test_given_parts_are_not_taken_for_an_enclosing_folder():
     files = ["set/train/a1.png", "set/Test/deep/b1.png", "set/other/b2.png"]
     found = labelled(files, given=True)
     assert found.listing.parts.tolist() == [TRAIN, TEST]
+    assert found.listing.aside == ("set/other/b2.png",)
     with pytest.raises(DataError, match=r"no images in test/, which `split.method: given` needs"):
         labelled(["train/a1.png", "train/b1.png"], given=True)
 

@@ -26,6 +26,24 @@ def test_hidden_files_are_no_images():
     assert found.paths == ["a/1.png", "b/2.png"]
 
 
+def test_files_that_may_have_been_meant_are_named():
+    files = (
+        "a/1.png",
+        "a/2.heic",
+        "a/deep/3.avif",
+        "b/1.png",
+        "b/Thumbs.db",
+        "b/.DS_Store",
+        "cover.jpg",
+        "labels.csv",
+        "README",
+    )
+    assert arranged(*files).listing.aside == ("a/2.heic", "a/deep/3.avif", "cover.jpg")
+    files = ("train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.heic", "test/b/1.png", "extra/a/1.png")
+    assert arranged(*files, given=True).listing.aside == ("test/b/1.heic", "extra/a/1.png")
+    assert arranged("a/1.png", "b/1.png", "b/desktop.ini").listing.aside == ()
+
+
 def test_given_parts():
     files = ("Train/a/1.png", "train/b/1.png", "val/a/2.png", "validation/b/2.png", "test/a/3.png", "test/b/3.png")
     found = arranged(*files, "extra/a/4.png", given=True).listing

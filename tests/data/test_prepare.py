@@ -143,6 +143,16 @@ def test_names_that_are_no_unicode_survive(make_folder, prepared):
     store.verify()
 
 
+def test_files_that_are_left_out_are_told(make_folder, prepared, caplog):
+    folder = make_folder({"a": 8, "b": 8})
+    (folder / "notes.txt").write_text("of no class")
+    prepared("plain.h5", source="folder", path="pictures")
+    assert "left out" not in caplog.text
+    (folder / "a" / "photo.heic").write_bytes(b"of a telephone")
+    prepared("more.h5", source="folder", path="pictures")
+    assert "files left out: 1, such as a/photo.heic; images of a data set lie in its class folders" in caplog.text
+
+
 def test_copies_are_named_and_those_of_another_class(make_folder, prepared, caplog):
     folder = make_folder({"a": 10, "b": 10})
     prepared(source="folder", path="pictures")
