@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from pydyn.device import processor
 from pydyn.files import write_text
+from pydyn.processor import processor
 
 Action = Callable[[], object]
 

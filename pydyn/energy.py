@@ -9,6 +9,7 @@ from math import isnan
 from typing import Any, Self
 
 from pydyn.errors import ConfigError
+from pydyn.processor import seconds_waited
 
 # What codecarbon calls its ways of knowing a processor's power. Counters know nothing of processes.
 MEASURED = {
@@ -134,12 +135,12 @@ class Meter:
             self._tracker.start()
         except Exception as error:  # it probes hardware in many ways
             self._tracker, self._problem = None, f"codecarbon does not start ({type(error).__name__}: {error})"
-        self._start, self._waited = time.perf_counter(), _seconds_waited()
+        self._start, self._waited = time.perf_counter(), seconds_waited()
         return self
 
     def __exit__(self, *exception: object) -> None:
         """End, and read."""
-        seconds, waiting = time.perf_counter() - self._start, _seconds_waited() - self._waited
+        seconds, waiting = time.perf_counter() - self._start, seconds_waited() - self._waited
         self.reading = replace(self._read(seconds), seconds_waiting=None if isnan(waiting) else waiting)
 
     def _read(self, seconds: float) -> Reading:
@@ -159,13 +160,6 @@ class Meter:
         if emissions is None or not data.energy_consumed > 0:
             return without("codecarbon gives no reading: the work was too short")
         return Reading(seconds, float(data.energy_consumed), float(emissions), components, self._country)
-
-
-def _seconds_waited() -> float:
-    # Imported here because it imports torch, which what only reads readings does without.
-    from pydyn.device import seconds_waited
-
-    return seconds_waited()
 
 
 def _computes_on_gpu() -> bool:

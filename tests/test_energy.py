@@ -63,7 +63,7 @@ def test_an_empty_reading_is_no_zero(monkeypatch):
 @pytest.mark.parametrize(("before", "after", "told"), [(1.0, 3.5, 2.5), (float("nan"), float("nan"), None)])
 def test_seconds_in_which_other_work_had_the_processors_are_told(monkeypatch, before, after, told):
     counts = iter((before, after))
-    monkeypatch.setattr("pydyn.device.seconds_waited", lambda: next(counts))
+    monkeypatch.setattr("pydyn.energy.seconds_waited", lambda: next(counts))
     with Meter("ESP") as meter:
         work()
     assert meter.reading.seconds_waiting == told

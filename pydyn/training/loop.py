@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pydyn.data.batches import ResidentImages
-from pydyn.device import seconds_waited
 from pydyn.errors import RunError, Stopped
 from pydyn.models import cnn
+from pydyn.processor import seconds_waited
 from pydyn.seeding import derive_seed, numpy_generator, own_draws, torch_generator
 from pydyn.selection.strategy import Outcome
 from pydyn.studies.run import Run
