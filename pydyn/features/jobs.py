@@ -102,7 +102,12 @@ def _report(features: FeatureSet, done: Adaptation, log: Log) -> None:
         return
     for position, change in enumerate(done.changes, 1):
         log(f"{features.id}: batch {position}, running means changed by {change:.4f}")
-    log(f"{features.id}: adapted over {len(done.changes)} batches, ended by the {done.stopped}")
+    assert features.adaptation is not None
+    share = features.adaptation.share_adapted(len(done.changes))
+    log(
+        f"{features.id}: adapted over {len(done.changes)} batch(es), ended by the {done.stopped}; {100 * share:.0f} % of the "
+        "running statistics are of these images"
+    )
 
 
 def read_adapted(path: Path, features: FeatureSet, backbone: str, images: str) -> Adapted:

@@ -78,6 +78,30 @@ def test_ends_at_the_first_change_below_the_threshold(network):
     assert len(drawn) == position + 1
 
 
+def test_at_the_defaults_a_shift_of_a_tenth_is_followed_to_within_a_hundredth(network):
+    """0.01, the default once, ended there after one batch, with nine tenths of the shift left."""
+    (images,) = batches(1)
+    adapt(network, [images], AdaptationSetting(momentum=1.0))
+    norms = [network[1], network[5]]
+    true = torch.cat([norm.running_mean for norm in norms])
+    shift = torch.randn(true.shape, generator=torch.Generator().manual_seed(1))
+    shift *= 0.1 * true.norm() / shift.norm()
+    for norm, part in zip(norms, shift.split([len(norm.running_mean) for norm in norms]), strict=True):
+        norm.running_mean += part
+
+    def distance():
+        # The second layer's means depend on the images alone: in training mode the first normalises by the batch.
+        return float((torch.cat([norm.running_mean for norm in norms]) - true).norm() / true.norm())
+
+    assert distance() == pytest.approx(0.1, rel=1e-4)
+    setting = AdaptationSetting()
+    done = adapt(network, [images] * setting.max_batches, setting)
+    assert done.stopped == "threshold"
+    assert distance() < 0.01
+    left = 1 - setting.share_adapted(len(done.changes))
+    assert distance() / 0.1 == pytest.approx(left, rel=1e-3) and left == pytest.approx(0.9 ** len(done.changes))
+
+
 def test_ends_at_the_cap_without_drawing_another_batch(network):
     drawn = iter(batches(5))
     done = adapt(network, drawn, AdaptationSetting(threshold=0.0, max_batches=3))

@@ -57,6 +57,11 @@ def reading(seconds: float, problem: str | None = None) -> Reading:
     return Reading(seconds, seconds * 1e-6, seconds * 2e-7, parts, "ESP")
 
 
+def write_adaptation(features: Path, changes: list[float]) -> None:
+    origin = json.dumps({"changes": changes, "stopped": "threshold"})
+    save_file({"nothing": torch.zeros(0)}, features / ADAPTED, metadata={"pydyn": origin})
+
+
 def level(run: FrugalRun) -> float:
     """How many of 60 test images are right."""
     right = 45.0 + (5 if run.splits == "image" else 0)
@@ -90,8 +95,7 @@ def write_run(results: Path, run: FrugalRun, data: str, problem: str | None) -> 
             costs["adaptation"] = reading(5.0, problem)
             features = run.features.directory(results)
             features.mkdir(parents=True, exist_ok=True)
-            origin = json.dumps({"changes": [0.3, 0.1, 0.005], "stopped": "threshold"})
-            save_file({"nothing": torch.zeros(0)}, features / ADAPTED, metadata={"pydyn": origin})
+            write_adaptation(features, [0.01 * 0.9**batch for batch in range(20 + run.seed)])
     else:
         costs["search"] = reading(900.0, problem)
     metrics = measure(probabilities, labels, (np.arange(60) // 6).astype(np.int32))

@@ -1,10 +1,9 @@
-"""Calibration, confusion and adaptation, as pictures."""
+"""Calibration and confusion, as pictures."""
 
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from pydyn.metrics import calibration
 from pydyn.report.figures import (
@@ -13,13 +12,10 @@ from pydyn.report.figures import (
     PAGE_WIDTH,
     Drawing,
     finish,
-    legend_below,
-    line_style,
     style,
     verbatim,
 )
-from pydyn.report.frugal.read import FrugalResults, Row, adaptation_of
-from pydyn.studies.frugal_runs import HeadRun
+from pydyn.report.frugal.read import Row
 
 # Of a confusion matrix, as many columns as have room for slanted names and for figures, of all panels together; and as many
 # names, upright below and beside them.
@@ -111,34 +107,3 @@ def _confusion_height(n_classes: int, n_columns: int) -> float:
     if n_columns <= MOST_SLANTED:
         return min(3.4, 1.4 + 0.45 * n_classes)
     return 1.6 + (0.24 * n_classes if n_columns <= MOST_WRITTEN else 0.11 * min(n_classes, MOST_ROW_NAMES))
-
-
-def adaptation_drawing(results: FrugalResults) -> Drawing | None:
-    """How batch normalisation followed the new domain."""
-    curves: dict[str, list[float]] = {}
-    for row in results.rows("ablation"):
-        run = row.run
-        if row.is_proposed and isinstance(run, HeadRun):
-            changes = adaptation_of(run, results.folder)["changes"]
-            if np.isfinite(changes).any():
-                curves[f"{run.dataset}, {run.backbone.label}, {run.splits}"] = changes
-    if not curves:
-        return None
-    threshold = results.study.adaptation.threshold
-    with style():
-        figure = Figure(figsize=(PAGE_WIDTH, 2.8))
-        axis = figure.subplots()
-        for position, (name, changes) in enumerate(curves.items()):
-            finite = np.where(np.isfinite(changes), changes, np.nan)
-            axis.plot(np.arange(1, len(changes) + 1), finite, **line_style(position), marker=".", label=name)
-        axis.axhline(threshold, color="#aaaaaa", linewidth=1, linestyle=(0, (4, 3)))
-        axis.set_yscale("log")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.set_xlabel("batch")
-        axis.set_ylabel("change of the running means")
-        legend_below(figure, *axis.get_legend_handles_labels(), 2)
-        caption = (
-            "Adaptation of batch normalisation, first replicate: relative change of all running means from batch to batch. Ends "
-            f"below {threshold:g} (dashed), at the latest after {results.study.adaptation.max_batches} batches."
-        )
-        return finish("frugal-adaptation", caption, figure)

@@ -1,22 +1,18 @@
 """Results of the study `frugal` as the report reads them."""
 
 import csv
-import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
 
 from pydyn.config.frugal import FrugalStudy
 from pydyn.config.main import Config
 from pydyn.energy import Reading
-from pydyn.errors import DataError, RunError
-from pydyn.features.store import ADAPTED
+from pydyn.errors import RunError
 from pydyn.report.results import MISSING, DataFacts, read_facts
 from pydyn.report.statistics import Estimate, estimate, paired_difference
 from pydyn.studies.frugal import datasets, experiments
@@ -266,14 +262,3 @@ def read_predictions(summary: FrugalSummary, results: Path) -> tuple[NDArray[np.
     if confusion.tolist() != summary.test.confusion:
         raise RunError(f"{path}: contradicts summary.json beside it; remove their folder and run again")
     return probabilities, labels
-
-
-def adaptation_of(run: HeadRun, results: Path) -> dict[str, Any]:
-    """How a Run's backbone was adapted: `changes` of the running means by batch, and what `stopped` it."""
-    path = run.features.directory(results) / ADAPTED
-    try:
-        with safe_open(path, "pt") as file:
-            origin: dict[str, Any] = json.loads(file.metadata()["pydyn"])
-    except Exception as error:  # safetensors has an exception of its own for each fault
-        raise DataError(f"{path} cannot be read ({error}); delete it and run the workflow again") from None
-    return origin

@@ -15,10 +15,11 @@ from pydyn.report.frugal.accuracy import (
     parts_table,
     sampling_sentences,
 )
+from pydyn.report.frugal.adaptation import adaptation_drawing, adaptation_sentences
 from pydyn.report.frugal.changes import QUANTITIES, change_table, changes, mean_sentences, saved
 from pydyn.report.frugal.costs import cost_drawing, cost_table, reading_problems
 from pydyn.report.frugal.names import SPLITS
-from pydyn.report.frugal.pictures import adaptation_drawing, confusion_drawing, reliability_drawing
+from pydyn.report.frugal.pictures import confusion_drawing, reliability_drawing
 from pydyn.report.frugal.read import (
     FrugalResults,
     Row,
@@ -254,6 +255,7 @@ def _caveats(results: FrugalResults) -> Iterator[str]:
     )
     yield from majority_sentences(results)
     yield from sampling_sentences(results)
+    yield from adaptation_sentences(results)
     for problem in reading_problems(results):
         yield f"Energy readings are missing: {problem}."
     yield from disturbance({summary.run.id: seconds_waiting(summary) / seconds(summary) for summary in results.every})
