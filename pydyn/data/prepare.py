@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from itertools import chain, islice
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 
 from pydyn.config.datasets import AnyDataset, FileDataset
 from pydyn.data.checks import check_source, refuse_parts_as_classes
+from pydyn.data.copies import Seen
 from pydyn.data.decoding import Outcome, decode_all
 from pydyn.data.groups import find_groups, no_groups
-from pydyn.data.listing import IMAGE_SUFFIXES, PARTS, TRAIN, some
+from pydyn.data.listing import IMAGE_SUFFIXES, PARTS, TEST, TRAIN, some
 from pydyn.data.progress import with_progress
 from pydyn.data.sources import open_source
 from pydyn.data.splits import check_division, divide
@@ -105,23 +105,25 @@ def prepare(name: str, dataset: AnyDataset, data_root: Path, output: Path, threa
 def _write(name: str, dataset: AnyDataset, table: _Table, outcomes: Iterator[Outcome], temporary: Path) -> _Table:
     """Write the store; what is known of the images that are in it, those that cannot be read left out."""
     where = f"data set {name!r}"
-    intake = _Intake(table)
+    intake = _Intake(table.paths)
     images = intake.accept(with_progress(outcomes, len(table.paths), f"prepare {name}"))
     first = next(images, None)
     if first is None:
         intake.refuse(where, skip_unreadable=False)
         raise DataError(f"{where}: holds no images")
     with StoreWriter(temporary, len(table.paths), first.shape) as writer:
-        moments = _Moments(first.shape[2])
+        moments, seen = _Moments(first.shape[2]), Seen()
         images = chain((first,), images)
         while block := list(islice(images, writer.chunk_images)):
             stacked = np.stack(block)
             writer.add(stacked)
+            if isinstance(dataset, FileDataset):
+                seen.add(stacked)
             moments.add(stacked[table.parts[intake.kept[-len(block) :]] == TRAIN])
         intake.refuse(where, isinstance(dataset, FileDataset) and dataset.skip_unreadable)
-        if isinstance(dataset, FileDataset):
-            intake.warn_of_copies(where)
         kept = table.take(intake.kept)
+        if isinstance(dataset, FileDataset):
+            _warn_of_copies(where, seen, kept)
         _finish(name, dataset, kept, intake.unreadable, moments, writer)
     counts = ", ".join(f"{np.count_nonzero(kept.parts == part)} {named}" for part, named in enumerate(PARTS))
     print(f"prepare {name}: {len(kept.paths)} images of {len(table.class_names)} classes, {counts}", flush=True)
@@ -157,15 +159,37 @@ def _finish(
     )
 
 
+def _warn_of_copies(where: str, seen: Seen, table: _Table) -> None:
+    """Say which images are the same as others, pixel by pixel."""
+    copies = seen.copies(table.labels, table.parts, table.paths.__getitem__)
+    if copies is None:
+        return
+    LOG.warning(
+        "%s: %d of %d images are copies of others, such as %s and %s; copies that fall into the training and the test images "
+        "flatter a model (%d of %d test images here): remove them, or group them",
+        where,
+        copies.count,
+        len(table.paths),
+        *copies.first,
+        copies.in_test,
+        np.count_nonzero(table.parts == TEST),
+    )
+    if copies.first_of_other_class:
+        class_of = {path: table.class_names[label] for path, label in zip(table.paths, table.labels, strict=True)}
+        LOG.warning(
+            "%s: %d of these copies are of another class than the image they copy, such as %s (%s) and %s (%s); one is wrong",
+            where,
+            copies.of_other_class,
+            *(text for path in copies.first_of_other_class for text in (path, class_of[path])),
+        )
+
+
 class _Intake:
     """Sorts decoded images: those of the first one's shape pass, of the others only the paths are kept."""
 
-    def __init__(self, table: _Table) -> None:
-        self._table = table
-        self._paths = table.paths
+    def __init__(self, paths: list[str]) -> None:
+        self._paths = paths
         self._shape: tuple[int, ...] = ()
-        self._first_of: dict[bytes, int] = {}
-        self._copies: list[tuple[int, int]] = []
         self.kept: list[int] = []
         self.unreadable: dict[str, str] = {}
         self._other_size: dict[str, str] = {}
@@ -178,33 +202,9 @@ class _Intake:
             self._shape = self._shape or outcome.shape
             if outcome.shape == self._shape:
                 self.kept.append(position)
-                first = self._first_of.setdefault(blake2b(outcome.data, digest_size=16).digest(), position)
-                if first != position:
-                    self._copies.append((first, position))
                 yield outcome
             else:
                 self._other_size[path] = "{} x {}".format(*outcome.shape[:2])
-
-    def warn_of_copies(self, where: str) -> None:
-        """Say which images are the same as others, pixel by pixel: a division may put one on either side."""
-        if not self._copies:
-            return
-        LOG.warning(
-            "%s: %d of %d images are copies of others, such as %s and %s; copies that fall into the training and the test images "
-            "flatter a model: remove them, or group them",
-            where,
-            len(self._copies),
-            len(self._paths),
-            *(self._paths[position] for position in self._copies[0]),
-        )
-        labels, names = self._table.labels, self._table.class_names
-        if other := [pair for pair in self._copies if labels[pair[0]] != labels[pair[1]]]:
-            LOG.warning(
-                "%s: %d of these copies are of another class than the image they copy, such as %s (%s) and %s (%s); one is wrong",
-                where,
-                len(other),
-                *(text for position in other[0] for text in (self._paths[position], names[labels[position]])),
-            )
 
     def refuse(self, where: str, skip_unreadable: bool) -> None:
         if self.unreadable and not skip_unreadable:

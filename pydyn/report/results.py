@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydyn.config.main import Config
+from pydyn.data.copies import Copies, find_copies
 from pydyn.data.listing import PARTS
 from pydyn.data.store import ImageStore
 from pydyn.errors import DataError, RunError
-from pydyn.report.copies import Copies, find_copies
 from pydyn.report.statistics import Estimate, estimate
 from pydyn.studies.registry import STUDIES, experiments
 from pydyn.studies.run import AnyRun, Run

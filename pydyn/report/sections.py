@@ -10,10 +10,10 @@ import pandas as pd
 import yaml
 
 from pydyn.config.main import Config
+from pydyn.data.copies import Copies
 from pydyn.data.listing import PARTS
 from pydyn.provenance import versions
 from pydyn.report.blocks import Block, Facts, Paragraph, Section, Source
-from pydyn.report.copies import Copies
 from pydyn.report.results import DataFacts
 from pydyn.report.runs import RunFacts
 from pydyn.report.tables import NONE, Cell, Table, label, listing, number, seconds

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pydyn.data.listing import TEST
 from pydyn.files import TEMPORARY_MARK
 
 
@@ -159,8 +160,16 @@ def test_copies_are_named_and_those_of_another_class(make_folder, prepared, capl
     assert "copies" not in caplog.text
     Image.open(folder / "a" / "003.png").save(folder / "a" / "copy.bmp")
     shutil.copy(folder / "a" / "005.png", folder / "b" / "copy.png")
-    prepared(source="folder", path="pictures", output="out/second.h5")
-    assert "2 of 22 images are copies of others, such as a/003.png and a/copy.bmp; copies that fall" in caplog.text
+    copy_of = {"a/003.png": "a/copy.bmp", "a/005.png": "b/copy.png"}
+    for number in range(10):
+        copy_of[f"b/00{number}.png"] = f"b/again{number}.png"
+        shutil.copy(folder / f"b/00{number}.png", folder / f"b/again{number}.png")
+    store = prepared("out/second.h5", source="folder", path="pictures")
+    part = dict(zip(store.sources(), store.split.tolist(), strict=True))
+    crossing = sum((part[one] == TEST) != (part[other] == TEST) for one, other in copy_of.items())
+    assert crossing > 0
+    assert "12 of 32 images are copies of others, such as a/003.png and a/copy.bmp; copies that fall" in caplog.text
+    assert f"flatter a model ({crossing} of {len(store.indices('test'))} test images here)" in caplog.text
     assert (
         "1 of these copies are of another class than the image they copy, such as a/005.png (a) and b/copy.png (b)"
         in caplog.text

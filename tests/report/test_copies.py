@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pydyn.data.copies import Copies
 from pydyn.data.store import StoreWriter
-from pydyn.report.copies import Copies
 from pydyn.report.results import read_facts
 from pydyn.report.sections import data_section
 
@@ -45,10 +45,12 @@ def write(results: Path, shown: list[int], declaration: dict[str, str]) -> None:
 def test_copies_are_counted_over_the_whole_store(
     tmp_path: Path, block_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pydyn.report.copies.BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("pydyn.data.copies.BLOCK_BYTES", block_bytes)
     write(tmp_path, SHOWN, FILES)
     # 4 is as 0, 6 as 1 but of another class and for test, 8 as 7, both for test.
-    assert read_facts("mine", tmp_path).copies == Copies(3, ("0.png", "4.png"), in_test=1, of_other_class=1)
+    assert read_facts("mine", tmp_path).copies == Copies(
+        3, ("0.png", "4.png"), in_test=1, of_other_class=1, first_of_other_class=("1.png", "6.png")
+    )
 
 
 def test_the_page_warns_of_them(tmp_path: Path) -> None:
