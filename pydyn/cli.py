@@ -229,24 +229,18 @@ def predict(
     column `problem`, and the exit status is then 1.
     """
     from pydyn.deploy.model_file import load_model
-    from pydyn.deploy.predict import find_images, predict_images, save_predictions, write_predictions
+    from pydyn.deploy.predict import find_images, save_predictions
     from pydyn.device import open_device
 
     if output is not None and output.is_dir():
         raise PydynError(f"--output {output}: is a folder; name a file in it, as {output / 'predictions.csv'}")
     files = find_images(images)
     loaded = load_model(model)
-    found = list(predict_images(loaded, files, open_device(device, threads).torch))
-    text = write_predictions(found, loaded.description.class_names, ambiguous_below)
-    if output is None:
-        click.echo(text, nl=False)
-    else:
-        save_predictions(output, text)
-    problems = [prediction for prediction in found if prediction.problem]
+    problems = save_predictions(output, loaded, files, open_device(device, threads).torch, ambiguous_below)
     if problems:
         first = problems[0]
         raise PydynError(
-            f"{len(problems)} of {len(found)} images cannot be read, such as {first.image} ({first.problem}); the others are done"
+            f"{len(problems)} of {len(files)} images cannot be read, such as {first.image} ({first.problem}); the others are done"
         )
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +18,7 @@ from pydyn.data.listing import IMAGE_SUFFIXES
 from pydyn.data.progress import with_progress
 from pydyn.deploy.model_file import Model
 from pydyn.errors import DataError
-from pydyn.files import write_text
+from pydyn.files import whole_or_absent
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,38 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def save_predictions(output: Path, text: str) -> None:
-    """Write a file, whole or not at all; through a link, or into what is no file (`/dev/stdout`), put nothing in its place."""
-    if output.is_symlink() or (output.exists() and not output.is_file()):
-        with output.open("w", encoding="utf-8") as stream:
-            stream.write(text)
+def save_predictions(
+    output: Path | None, model: Model, images: Sequence[Path], device: torch.device, ambiguous_below: float
+) -> list[Prediction]:
+    """Predict images and write what comes of it, as `prediction_lines` and `save_lines` do; those that cannot be read."""
+    problems: list[Prediction] = []
+
+    def watched() -> Iterator[Prediction]:
+        for prediction in predict_images(model, images, device):
+            if prediction.problem:
+                problems.append(prediction)
+            yield prediction
+
+    save_lines(output, prediction_lines(watched(), model.description.class_names, ambiguous_below))
+    return problems
+
+
+def save_lines(output: Path | None, lines: Iterable[str]) -> None:
+    """Write a file, whole or not at all; standard output (None) and what is no file (`/dev/stdout`) line by line as they come.
+
+    On a terminal they come at the end, after the progress. A link stays, and what it leads to is written.
+    """
+    if output is None:
+        for line in list(lines) if sys.stdout.isatty() else lines:
+            sys.stdout.write(line)
+            sys.stdout.flush()  # what reads a pipe does not wait for the end
+    elif output.exists() and not output.is_file():
+        with output.open("w", encoding="utf-8", buffering=1) as stream:
+            stream.writelines(lines)
     else:
-        write_text(output, text)
+        file = output.resolve() if output.is_symlink() else output
+        with whole_or_absent(file) as temporary, temporary.open("w", encoding="utf-8") as stream:
+            stream.writelines(lines)
 
 
 def _hidden(path: Path) -> bool:
@@ -108,21 +134,27 @@ def _prediction(path: Path, chances: NDArray[np.float64], class_names: Sequence[
     return Prediction(path, name, float(first), float(first - second), tuple(map(float, chances)))
 
 
-def write_predictions(predictions: Iterable[Prediction], class_names: Sequence[str], ambiguous_below: float) -> str:
-    """As CSV text: image, class, probability, margin, whether ambiguous, a column for each class, and a problem if any.
+def prediction_lines(
+    predictions: Iterable[Prediction], class_names: Sequence[str], ambiguous_below: float
+) -> Iterator[str]:
+    """Lines of CSV, each as soon as its image is predicted: image, class, probability, margin, whether ambiguous (margin below
+    `ambiguous_below`), a column for each class, and a problem if any.
 
     Names of files that are no Unicode are spelled with escapes, as in stores.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     names = [f"p({name})" for name in class_names]
-    writer.writerow(["image", "class", "probability", "margin", "ambiguous", *names, "problem"])
+    yield _line(["image", "class", "probability", "margin", "ambiguous", *names, "problem"])
     for found in predictions:
         if found.problem:
-            writer.writerow([found.image, "", "", "", "", *[""] * len(names), found.problem])
+            yield _line([found.image, "", "", "", "", *[""] * len(names), found.problem])
             continue
         ambiguous = "yes" if found.margin < ambiguous_below else "no"
         chances = [f"{chance:.6f}" for chance in found.probabilities]
         first, margin = f"{found.probability:.6f}", f"{found.margin:.6f}"
-        writer.writerow([found.image, found.class_name, first, margin, ambiguous, *chances, ""])
+        yield _line([found.image, found.class_name, first, margin, ambiguous, *chances, ""])
+
+
+def _line(values: Sequence[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
     return text.getvalue().encode("utf-8", "backslashreplace").decode()

@@ -22,12 +22,11 @@ from pydyn.data.prepare import prepare
 from pydyn.data.store import ImageStore
 from pydyn.deploy.export import export, export_onnx
 from pydyn.deploy.model_file import DESCRIPTION, WEIGHTS, load_model
-from pydyn.deploy.predict import Prediction, find_images, predict_images, save_predictions, write_predictions
+from pydyn.deploy.predict import Prediction, find_images, predict_images, prediction_lines, save_lines
 from pydyn.device import open_device
 from pydyn.errors import DataError, RunError
 from pydyn.features.jobs import adapt_backbone, extract_shard
 from pydyn.features.store import ADAPTED, FEATURES, join_shards, shard_name
-from pydyn.files import write_text
 from pydyn.models.backbones import build_backbone
 from pydyn.studies.frugal_runs import FineTuningRun, HeadRun
 from pydyn.studies.registry import runs as runs_of
@@ -182,15 +181,15 @@ def test_images_that_cannot_be_read_do_not_stop_the_others(trained, models, tmp_
     (tmp_path / "cut.png").write_bytes(good[0].read_bytes()[:60])
     found = list(predict_images(load_model(models / "heads"), [good[0], *sorted(tmp_path.iterdir()), good[1]], CPU))
     assert [bool(prediction.problem) for prediction in found] == [False, True, True, False]
-    rows = list(csv.DictReader(write_predictions(found, ["ellipse", "rectangle", "triangle"], 0.2).splitlines()))
+    rows = list(csv.DictReader(prediction_lines(found, ["ellipse", "rectangle", "triangle"], 0.2)))
     assert [row["class"] == "" for row in rows] == [False, True, True, False]
     assert all(row["problem"] for row in rows[1:3])
 
 
 def test_an_image_whose_name_is_no_text_is_predicted(tmp_path):
     image = tmp_path / os.fsdecode(b"caf\xe9.png")
-    text = write_predictions([Prediction(image, "a", 0.75, 0.5, (0.75, 0.25))], ["a", "b"], 0.2)
-    write_text(tmp_path / "predictions.csv", text)
+    lines = prediction_lines([Prediction(image, "a", 0.75, 0.5, (0.75, 0.25))], ["a", "b"], 0.2)
+    save_lines(tmp_path / "predictions.csv", lines)
     (row,) = csv.DictReader((tmp_path / "predictions.csv").read_text().splitlines())
     assert row["image"] == str(tmp_path / r"caf\udce9.png")
 
@@ -198,22 +197,56 @@ def test_an_image_whose_name_is_no_text_is_predicted(tmp_path):
 def test_predictions_go_through_links_and_into_pipes(tmp_path):
     (tmp_path / "there.csv").write_text("as before")
     (tmp_path / "link.csv").symlink_to("there.csv")
-    save_predictions(tmp_path / "link.csv", "new")
+    save_lines(tmp_path / "link.csv", ["new"])
     assert (tmp_path / "link.csv").is_symlink()
     assert (tmp_path / "there.csv").read_text() == "new"
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    save_predictions(tmp_path / "pipe", "new")
+    save_lines(tmp_path / "pipe", ["new"])
     assert (tmp_path / "pipe").is_fifo()
     assert os.read(reader, 10) == b"new"
     os.close(reader)
+
+
+def test_a_pipe_gets_each_line_as_it_comes(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    read = []
+
+    def lines():
+        for line in ("first\n", "second\n"):
+            yield line
+            read.append(os.read(reader, 100))
+
+    save_lines(tmp_path / "pipe", lines())
+    os.close(reader)
+    assert read == [b"first\n", b"second\n"]
+
+
+def test_predictions_that_were_cut_short_leave_the_file_as_it_was(tmp_path):
+    def lines():
+        yield "header\n"
+        raise KeyboardInterrupt
+
+    (tmp_path / "predictions.csv").write_text("of yesterday")
+    with pytest.raises(KeyboardInterrupt):
+        save_lines(tmp_path / "predictions.csv", lines())
+    assert [file.name for file in tmp_path.iterdir()] == ["predictions.csv"]
+    assert (tmp_path / "predictions.csv").read_text() == "of yesterday"
+
+
+def test_standard_output_may_be_closed_early(trained, models):
+    command = f"'{sys.executable}' -m pydyn predict '{models / 'heads'}' '{trained['images']}'"
+    done = subprocess.run(f"{command} | head -n 2", shell=True, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("image,class,probability") and done.stdout.count("\n") == 2
+    assert done.stderr == ""
 
 
 def test_ambiguous_is_what_has_a_small_margin(trained, models):
     found = list(predict_images(load_model(models / "heads"), find_images([trained["images"]]), CPU))
     margins = sorted(prediction.margin for prediction in found)
     threshold = (margins[9] + margins[10]) / 2
-    rows = list(csv.DictReader(write_predictions(found, ["a", "b", "c"], threshold).splitlines()))
+    rows = list(csv.DictReader(prediction_lines(found, ["a", "b", "c"], threshold)))
     assert sum(row["ambiguous"] == "yes" for row in rows) == 10
     assert all((float(row["margin"]) < threshold) == (row["ambiguous"] == "yes") for row in rows)
 
