@@ -8,7 +8,7 @@ from typing import Any
 
 from pydyn.config.main import Config
 from pydyn.errors import RunError
-from pydyn.report.frugal.read import read_frugal_run, read_predictions
+from pydyn.report.frugal.read import read_changes, read_frugal_run, read_predictions
 from pydyn.report.results import DataFacts, read_facts, read_run
 from pydyn.report.shapes.read import read_analysis, read_population
 from pydyn.studies.frugal_runs import FineTuningRun, FrugalRun, HeadRun
@@ -21,6 +21,8 @@ MOST_NAMED = 5
 
 def _read_frugal(run: FrugalRun, results: Path, data: DataFacts) -> None:
     read_predictions(read_frugal_run(run, results, data), results)
+    if isinstance(run, HeadRun) and run.adapted:
+        read_changes(run, results)
 
 
 _READERS: Mapping[type[AnyRun], Callable[[Any, Path, DataFacts], object]] = {

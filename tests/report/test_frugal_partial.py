@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pydyn.errors import DataError, RunError
+from pydyn.errors import RunError
 from pydyn.features.store import ADAPTED
 from pydyn.report.frugal.accuracy import accuracy_figure
 from pydyn.report.frugal.read import balanced_accuracy, read_frugal
@@ -72,8 +72,17 @@ def test_spoilt_files_are_named(tmp_path: Path) -> None:
         write_report(config, tmp_path, tmp_path / "report" / "index.html", progress=lambda line: None)
     predictions.write_text(whole)
     (proposed.features.directory(tmp_path) / ADAPTED).write_bytes(b"")
-    with pytest.raises(DataError, match=r"adapted\.safetensors cannot be read"):
+    with pytest.raises(RunError, match=r"adapted\.safetensors cannot be read"):
         write_report(config, tmp_path, tmp_path / "report" / "index.html", progress=lambda line: None)
+
+
+def test_heads_on_damaged_statistics_are_no_part_of_a_partial_page(tmp_path: Path) -> None:
+    config, written = synthesise(tmp_path / "results")
+    proposed = chosen(written, "declared", **PROPOSED)[0].run
+    assert isinstance(proposed, HeadRun)
+    (proposed.features.directory(tmp_path / "results") / ADAPTED).write_bytes(b"")
+    on_it = [run for run in written if isinstance(run, HeadRun) and run.adapted and run.features == proposed.features]
+    assert f"{len(on_it)} of these cannot be read, such as" in write_partial(config, tmp_path / "results")
 
 
 def test_a_run_with_damaged_predictions_is_no_part_of_a_partial_page(tmp_path: Path) -> None:

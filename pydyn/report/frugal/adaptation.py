@@ -1,19 +1,13 @@
 """How batch normalisation was adapted: a picture, and what to say where hardly anything was."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from safetensors import safe_open
 
-from pydyn.errors import DataError
-from pydyn.features.store import ADAPTED
 from pydyn.report.figures import PAGE_WIDTH, Drawing, finish, legend_below, line_style, style
-from pydyn.report.frugal.read import FrugalResults
+from pydyn.report.frugal.read import FrugalResults, read_changes
 from pydyn.report.tables import number, time_share
 from pydyn.studies.frugal_runs import HeadRun
 
@@ -72,19 +66,8 @@ def _adaptations(results: FrugalResults) -> Iterator[tuple[HeadRun, list[float]]
         if row.is_proposed:
             for result in row.results:
                 assert isinstance(result.run, HeadRun)
-                if changes := _origin(result.run, results.folder)["changes"]:
+                if changes := read_changes(result.run, results.folder):
                     yield result.run, changes
-
-
-def _origin(run: HeadRun, results: Path) -> dict[str, Any]:
-    """How a Run's backbone was adapted."""
-    path = run.features.directory(results) / ADAPTED
-    try:
-        with safe_open(path, "pt") as file:
-            origin: dict[str, Any] = json.loads(file.metadata()["pydyn"])
-    except Exception as error:  # safetensors has an exception of its own for each fault
-        raise DataError(f"{path} cannot be read ({error}); delete it and run the workflow again") from None
-    return origin
 
 
 def _moved(results: FrugalResults, batches: list[int]) -> str:

@@ -1,6 +1,7 @@
 """Results of the study `frugal` as the report reads them."""
 
 import csv
+import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 
 from pydyn.config.frugal import FrugalStudy
 from pydyn.config.main import Config
 from pydyn.energy import Reading
 from pydyn.errors import RunError
+from pydyn.features.store import ADAPTED
 from pydyn.report.results import MISSING, DataFacts, read_facts
 from pydyn.report.statistics import Estimate, estimate, paired_difference
 from pydyn.studies.frugal import datasets, experiments
@@ -262,3 +265,13 @@ def read_predictions(summary: FrugalSummary, results: Path) -> tuple[NDArray[np.
     if confusion.tolist() != summary.test.confusion:
         raise RunError(f"{path}: contradicts summary.json beside it; remove their folder and run again")
     return probabilities, labels
+
+
+def read_changes(run: HeadRun, results: Path) -> list[float]:
+    """Change of the running means at each batch when a Run's backbone was adapted. Raises RunError if the file is spoilt."""
+    path = run.features.directory(results) / ADAPTED
+    try:
+        with safe_open(path, "pt") as file:
+            return [float(change) for change in json.loads(file.metadata()["pydyn"])["changes"]]
+    except Exception as error:  # safetensors has an exception of its own for each fault
+        raise RunError(f"{path} cannot be read ({error}); delete it and run the workflow again") from None
