@@ -95,11 +95,6 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def has_batch_norm(network: nn.Module) -> bool:
-    """Whether there are statistics that can be adapted."""
-    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
-
-
 def _construct(name: str) -> nn.Module:
     if name == LITE0:
         network: nn.Module = _lite0_package().EfficientNet.from_name("efficientnet-lite0")
