@@ -36,7 +36,6 @@ class Told(Section):
     column: str | None = None
     """The manifest's column that tells it."""
     pattern: str | None = None
-    """Or a regular expression over the path inside the data set, with a named group."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -61,12 +60,17 @@ class Labels(Told):
 
     named: ClassVar[str] = "label"
 
+    pattern: str | None = None
+    """Or a regular expression over the path inside the data set, with a named group: `(?P<label>...)`."""
+
 
 class Group(Told):
     """What tells which images belong together (one patient, one block of neighbouring slices): never split apart."""
 
     named: ClassVar[str] = "group"
 
+    pattern: str | None = None
+    """Or a regular expression over the path inside the data set, with a named group: `(?P<group>...)`."""
     block: Count | None = None
     """If the column holds whole numbers: this many neighbouring numbers of one class make a group."""
 

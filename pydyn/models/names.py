@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pydyn.models.settings import STRICT
+
 # What `torchvision.models.list_models` lists, but for squeezenet, which has no linear layer to take off.
 TORCHVISION = [
     "alexnet",
@@ -97,7 +99,7 @@ TIMM = "timm/"
 class Backbone:
     """A network whose last layer is taken off, as it is declared. Wrong values raise ValueError."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     name: str
     """A classification model of torchvision, `efficientnet_lite0`, or `timm/NAME` where timm is installed."""

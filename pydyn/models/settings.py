@@ -6,8 +6,8 @@ Each refuses wrong values with a ValueError; configuration and library use the s
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
-STRICT: dict[str, Any] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
-"""For pydantic, where a configuration holds one: unknown keys and wrong types are refused there."""
+STRICT: dict[str, Any] = {"extra": "forbid", "strict": True, "allow_inf_nan": False, "use_attribute_docstrings": True}
+"""For pydantic, where a configuration holds one: unknown keys and wrong types are refused, and the schema has the docstrings."""
 
 
 @dataclass(frozen=True)

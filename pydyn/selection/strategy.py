@@ -21,7 +21,12 @@ class Parameters(ABC):
     """A strategy as it is declared: immutable, hashable, independent of a pool. Wrong values raise ValueError."""
 
     # Read by pydantic where a configuration holds strategies: unknown keys and wrong types are refused there.
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "extra": "forbid",
+        "strict": True,
+        "allow_inf_nan": False,
+        "use_attribute_docstrings": True,
+    }
 
     name: str
 
