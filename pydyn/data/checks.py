@@ -130,7 +130,7 @@ def _check_parts(
         kept = wanted or size
         if kept is not None and kept < least * n_classes:
             classes = f"{'at least ' if size is None else ''}{n_classes} classes"
-            raise too_few(where, f"{kept} {named} images of {classes}", least, part)
+            raise too_few(where, f"{kept} {named} images of {classes}", least, None if wanted is None else part)
 
 
 def _fewest_held_out(split: Split, n_images: int) -> int:

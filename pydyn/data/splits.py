@@ -54,7 +54,7 @@ def divide(where: str, listing: Listing, groups: Groups, split: Split, limit: Li
     pool = _limited(where, listing, parts, np.flatnonzero(parts != TEST), limit.train, split.seed, "train")
     test = _limited(where, listing, parts, np.flatnonzero(parts == TEST), limit.test, split.seed, "test")
     if not given_validation:
-        _require_of_each(where, listing, pool, 2)
+        _require_of_each(where, listing, pool, 2, None if limit.train is None else "train")
         parts[_carve(where, listing, groups, pool, split, "validation", redrawn)] = VALIDATION
     rows = np.sort(np.concatenate((pool, test)))
     division = Division(rows, parts[rows].astype(np.uint8))
@@ -64,7 +64,7 @@ def divide(where: str, listing: Listing, groups: Groups, split: Split, limit: Li
 
 def require_divisible(where: str, listing: Listing, split: Split) -> None:
     """Refuse a listing with too few images of a class for all parts, whatever is drawn. Raises DataError."""
-    _require_of_each(where, listing, np.arange(len(listing.paths)), 2 if split.test is None else 1 + LEFT_BY_TEST)
+    _require_of_each(where, listing, np.arange(len(listing.paths)), 2 if split.test is None else 1 + LEFT_BY_TEST, None)
 
 
 def check_limit(
@@ -83,11 +83,11 @@ def check_limit(
         )
 
 
-def too_few(where: str, found: str, least: int, part: str = "train") -> DataError:
-    """The error that a part has fewer images than each class needs."""
+def too_few(where: str, found: str, least: int, limited: str | None) -> DataError:
+    """The error that a part, which `limit` keeps small if it is named, has fewer images than each class needs."""
+    remedy = f"add images or raise `limit.{limited}`" if limited else "add images"
     return DataError(
-        f"{where}: too few images to divide into parts, {found}; each class needs at least {least}; add images or raise "
-        f"`limit.{part}`"
+        f"{where}: too few images to divide into parts, {found}; each class needs at least {least}; {remedy}"
     )
 
 
@@ -226,8 +226,8 @@ def _limited(
     return pool[draw_by_stratum(strata, limit, numpy_generator(seed, "limit", part))]
 
 
-def _require_of_each(where: str, listing: Listing, rows: IntArray, least: int) -> None:
+def _require_of_each(where: str, listing: Listing, rows: IntArray, least: int, limited: str | None) -> None:
     counts = np.bincount(listing.labels[rows], minlength=len(listing.class_names)).tolist()
     scarce = {name: count for name, count in zip(listing.class_names, counts, strict=True) if count < least}
     if scarce:
-        raise too_few(where, f"in classes {scarce}", least)
+        raise too_few(where, f"in classes {scarce}", least, limited)
