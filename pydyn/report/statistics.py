@@ -67,9 +67,9 @@ def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float], re
 
 
 def sampling_half_width(share: float, n_images: int) -> float:
-    """Half-width of the 95 % normal interval of a share of `n_images` independent images (binomial), in 0..1."""
-    quantile = float(stats.norm.ppf((1 + LEVEL) / 2))
-    return quantile * math.sqrt(share * (1 - share) / n_images)
+    """Half the width of Wilson's 95 % interval of a share of `n_images` independent images, in 0..1; above 0 if all are right."""
+    low, high = share_interval(share * n_images, n_images)
+    return (high - low) / 2
 
 
 def share_interval(count: float, n: float) -> tuple[float, float]:

@@ -95,8 +95,18 @@ def test_the_smallest_spread_is_one() -> None:
 
 
 def test_sampling_error_of_an_accuracy() -> None:
-    assert sampling_half_width(0.85, 10_000) == pytest.approx(1.96 * (0.85 * 0.15 / 10_000) ** 0.5, rel=1e-4)
-    assert sampling_half_width(1.0, 50) == 0
+    normal = 1.96 * (0.85 * 0.15 / 10_000 + 0.98**2 / 10_000**2) ** 0.5
+    assert sampling_half_width(0.85, 10_000) == pytest.approx(normal / (1 + 1.96**2 / 10_000), rel=1e-4)
+    # Of 50 images all right, 93 % may be: (z^2 / n) / (1 + z^2 / n) is Wilson's other end.
+    assert sampling_half_width(1.0, 50) == pytest.approx(0.5 * 3.8415 / 53.8415, rel=1e-4)
+
+
+@pytest.mark.parametrize("n_images", [60, 500, 10_000])
+@pytest.mark.parametrize("share", [0.5, 0.97, 0.99])
+def test_as_many_accuracies_lie_within_their_sampling_error_as_is_said(share: float, n_images: int) -> None:
+    right = np.arange(n_images + 1)
+    within = [abs(count / n_images - share) <= sampling_half_width(count / n_images, n_images) for count in right]
+    assert stats.binom.pmf(right, n_images, share)[within].sum() > 0.94
 
 
 def test_wilsons_interval_and_fishers_test_by_hand() -> None:
