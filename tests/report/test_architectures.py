@@ -1,5 +1,6 @@
 """The study `architectures` on the page."""
 
+import html
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydyn.config.main import Config, overlay, parse
 from pydyn.report.architectures import study
 from pydyn.report.page import write_report
 from pydyn.report.results import read_facts
+from pydyn.report.statistics import Estimate
 from pydyn.studies.registry import runs
 from pydyn.training.summary import Summary
 from tests.report.conftest import some_of, write_partial, write_run, write_store
@@ -112,6 +114,35 @@ def test_what_survives_repeats(report: Any, tmp_path: Path) -> None:
 )
 def test_what_is_said_of_a_claim(verdict: str, mean: float, elsewhere: str, expected: str) -> None:
     assert study._survives(verdict, mean, elsewhere) == expected
+
+
+@pytest.mark.parametrize(
+    ("against_base", "against_deeper", "verdict", "deciding"),
+    [
+        ((3.0, 1.0), (2.0, 1.0), "holds", "experiment 2: +2.00"),
+        ((3.0, 9.0), (2.0, 1.0), "is not shown by these repeats", "experiment 1: +3.00"),
+        ((-3.0, 1.0), (2.0, 1.0), "the opposite holds", "experiment 1: −3.00"),
+        ((3.0, 1.0), (-2.0, 9.0), "is not shown by these repeats", "experiment 2: −2.00"),
+    ],
+)
+def test_the_best_of_all_beats_each(
+    report: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    against_base: tuple[float, float],
+    against_deeper: tuple[float, float],
+    verdict: str,
+    deciding: str,
+) -> None:
+    found = {"base": against_base, "deeper": against_deeper}
+
+    def difference(ours: Any, theirs: Any) -> Estimate:
+        mean, half_width = found[theirs.run.model] if ours.run.model == "normalised" else (0.0, 1.0)
+        return Estimate(3, mean, 1.0, half_width)
+
+    monkeypatch.setattr(study, "difference", difference)
+    page, _ = report({"grid": None, "strategies": []})
+    said = f"{verdict} on figures, which is not the source's data set. Against {deciding} points"
+    assert f"“Experiment 4 is the best of all”, says the source: {said}" in html.unescape(page)
 
 
 def test_the_whole_grid_stands_beside_the_published(report: Any, tmp_path: Path) -> None:
