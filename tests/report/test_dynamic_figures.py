@@ -95,6 +95,8 @@ def test_comparison_tables(synthesise: Synthesise, read_tables: ReadTables, prot
         assert cost.n[position] == 3
         trained = [summary.seconds.train for summary in summaries]
         assert cost.seconds_train_std[position] == pytest.approx(np.std(trained, ddof=1))
+    # By which no image is trained: what the figure holds is said.
+    assert "a resampling after the last epoch counts" in (folder / "index.html").read_text()
 
 
 def test_sampling_error_is_stated(synthesise: Synthesise) -> None:
