@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 
 from pydyn.config.main import Config, overlay, parse
 from pydyn.report.architectures import study
+from pydyn.report.architectures.rows import collapsed
 from pydyn.report.page import write_report
-from pydyn.report.results import read_facts
+from pydyn.report.results import Replicates, read_facts, read_study
 from pydyn.report.statistics import Estimate
 from pydyn.studies.registry import runs
 from pydyn.training.summary import Summary
@@ -158,6 +160,25 @@ def test_the_whole_grid_stands_beside_the_published(report: Any, tmp_path: Path)
     assert f"({named};" in page
     assert "The grid trains on 80 % of the training images" in page
     assert f"Of experiment 3 the combination with the highest accuracy: {named}." in page
+
+
+@pytest.mark.parametrize(
+    ("confusion", "accuracy", "expected"),
+    [
+        ([[0, 50], [0, 50]], 0.5, True),
+        ([[50, 0], [48, 2]], 0.52, True),
+        ([[80, 0], [20, 0]], 0.8, True),  # one class for every image, of which most are of it
+        ([[75, 5], [10, 10]], 0.85, False),
+    ],
+)
+def test_a_network_that_names_one_class_has_collapsed(
+    tmp_path: Path, confusion: list[list[int]], accuracy: float, expected: bool
+) -> None:
+    config, _ = synthesise(tmp_path, {"grid": None, "strategies": []})
+    result = read_study(config, "architectures", tmp_path).results[0]
+    known = replace(result.summary.accuracy, last_validation=accuracy)
+    result = replace(result, summary=replace(result.summary, confusion=confusion, accuracy=known))
+    assert (collapsed(Replicates((result,))) == [result]) == expected
 
 
 def test_without_grid_and_strategies(report: Any, tmp_path: Path) -> None:
