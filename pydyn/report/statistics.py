@@ -67,9 +67,9 @@ def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float], re
 
 
 def sampling_half_width(share: float, n_images: int) -> float:
-    """Half-width of the 95 % normal interval of a share of `n_images` independent images (binomial), in 0..1."""
-    quantile = float(stats.norm.ppf((1 + LEVEL) / 2))
-    return quantile * math.sqrt(share * (1 - share) / n_images)
+    """Half the width of Wilson's 95 % interval of a share of `n_images` independent images, in 0..1; above 0 if all are right."""
+    low, high = share_interval(share * n_images, n_images)
+    return (high - low) / 2
 
 
 def share_interval(count: float, n: float) -> tuple[float, float]:
@@ -86,7 +86,8 @@ def independent_trials(groups: Collection[Sequence[bool]]) -> int:
     """How many independent trials tell as much of a share as these, of which those of a group go together (Kish).
 
     By how far groups lie apart, but at least as many as if all trials of a group were one, and not more than there are. How far
-    is by the jackknife, each group against the others: one that has most of the trials makes the share that it lies near to.
+    is by the jackknife, each group against the others: one that has most of the trials makes the share that it lies near to. Few
+    groups leave open how far: as many fewer trials as an interval by Student's t is wider (Korn and Graubard 1998).
     `groups`: at least one, none empty.
     """
     n = sum(map(len, groups))
@@ -97,7 +98,8 @@ def independent_trials(groups: Collection[Sequence[bool]]) -> int:
         return round(fewest)
     apart = [(sum(group) - share * len(group)) / (1 - len(group) / n) for group in groups]
     between = sum(distance**2 for distance in apart) * (1 - 1 / len(groups))
-    return round(min(n, max(fewest, n * within / between if between else n)))
+    certain = float(stats.norm.ppf((1 + LEVEL) / 2) / stats.t.ppf((1 + LEVEL) / 2, len(groups) - 1)) ** 2
+    return round(min(n, max(fewest, certain * n * within / between if between else n)))
 
 
 def shares_differ(count: int, n: int, other_count: int, other_n: int) -> float:

@@ -66,7 +66,8 @@ def interactions(pruning: GreedyPruning, threshold: float) -> list[Interaction]:
         for filter, without in following.without.items():
             before = step.accuracy - step.without[filter]
             one = Interaction(number, filter, step.removed, before, following.accuracy - without)
-            if abs(one.change) >= threshold:
+            # Without rounding, half of the changes of just the threshold would fall below it.
+            if round(abs(one.change), 9) >= threshold:
                 found.append(one)
     return sorted(found, key=lambda one: -abs(one.change))
 

@@ -1,7 +1,9 @@
 """The study `architectures` on the page."""
 
+import html
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import pytest
 
 from pydyn.config.main import Config, overlay, parse
 from pydyn.report.architectures import study
+from pydyn.report.architectures.rows import collapsed
 from pydyn.report.page import write_report
-from pydyn.report.results import read_facts
+from pydyn.report.results import Replicates, read_facts, read_study
+from pydyn.report.statistics import Estimate
 from pydyn.studies.registry import runs
 from pydyn.training.summary import Summary
 from tests.report.conftest import some_of, write_partial, write_run, write_store
@@ -114,6 +118,35 @@ def test_what_is_said_of_a_claim(verdict: str, mean: float, elsewhere: str, expe
     assert study._survives(verdict, mean, elsewhere) == expected
 
 
+@pytest.mark.parametrize(
+    ("against_base", "against_deeper", "verdict", "deciding"),
+    [
+        ((3.0, 1.0), (2.0, 1.0), "holds", "experiment 2: +2.00"),
+        ((3.0, 9.0), (2.0, 1.0), "is not shown by these repeats", "experiment 1: +3.00"),
+        ((-3.0, 1.0), (2.0, 1.0), "the opposite holds", "experiment 1: −3.00"),
+        ((3.0, 1.0), (-2.0, 9.0), "is not shown by these repeats", "experiment 2: −2.00"),
+    ],
+)
+def test_the_best_of_all_beats_each(
+    report: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    against_base: tuple[float, float],
+    against_deeper: tuple[float, float],
+    verdict: str,
+    deciding: str,
+) -> None:
+    found = {"base": against_base, "deeper": against_deeper}
+
+    def difference(ours: Any, theirs: Any) -> Estimate:
+        mean, half_width = found[theirs.run.model] if ours.run.model == "normalised" else (0.0, 1.0)
+        return Estimate(3, mean, 1.0, half_width)
+
+    monkeypatch.setattr(study, "difference", difference)
+    page, _ = report({"grid": None, "strategies": []})
+    said = f"{verdict} on figures, which is not the source's data set. Against {deciding} points"
+    assert f"“Experiment 4 is the best of all”, says the source: {said}" in html.unescape(page)
+
+
 def test_the_whole_grid_stands_beside_the_published(report: Any, tmp_path: Path) -> None:
     page, written = report()
     found = table(tmp_path, "architectures-grid")
@@ -127,6 +160,25 @@ def test_the_whole_grid_stands_beside_the_published(report: Any, tmp_path: Path)
     assert f"({named};" in page
     assert "The grid trains on 80 % of the training images" in page
     assert f"Of experiment 3 the combination with the highest accuracy: {named}." in page
+
+
+@pytest.mark.parametrize(
+    ("confusion", "accuracy", "expected"),
+    [
+        ([[0, 50], [0, 50]], 0.5, True),
+        ([[50, 0], [48, 2]], 0.52, True),
+        ([[80, 0], [20, 0]], 0.8, True),  # one class for every image, of which most are of it
+        ([[75, 5], [10, 10]], 0.85, False),
+    ],
+)
+def test_a_network_that_names_one_class_has_collapsed(
+    tmp_path: Path, confusion: list[list[int]], accuracy: float, expected: bool
+) -> None:
+    config, _ = synthesise(tmp_path, {"grid": None, "strategies": []})
+    result = read_study(config, "architectures", tmp_path).results[0]
+    known = replace(result.summary.accuracy, last_validation=accuracy)
+    result = replace(result, summary=replace(result.summary, confusion=confusion, accuracy=known))
+    assert (collapsed(Replicates((result,))) == [result]) == expected
 
 
 def test_without_grid_and_strategies(report: Any, tmp_path: Path) -> None:

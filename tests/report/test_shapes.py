@@ -19,6 +19,7 @@ from pydyn.errors import RunError
 from pydyn.report import published
 from pydyn.report.blocks import Paragraph
 from pydyn.report.page import write_report
+from pydyn.report.shapes.analyses import pairs_table
 from pydyn.report.shapes.causes import CLIPPED_LOSS, at_the_clip, causes_in_words, factors_table
 from pydyn.report.shapes.findings import findings
 from pydyn.report.shapes.pruning import beside_the_thesis
@@ -142,6 +143,18 @@ def test_other_images_than_were_trained_on_are_refused(trained: tuple[Config, Pa
             write_report(config, results, tmp_path / "index.html", progress=lambda line: None)
     finally:
         path.write_bytes(before)
+
+
+def test_pairs_that_change_by_just_the_threshold_are_listed(trained: tuple[Config, Path]) -> None:
+    (one,) = read_shapes(*trained).analyses
+    assert one.summary.run.interaction_above == 0.05
+    pairs: list[list[float | None]] = [[None] * row for row in range(len(one.summary.filters))]
+    # As accuracies of 6,000 images give it: 300 of them, and 299.
+    pairs[1], pairs[2] = [(600 - 100) / 6000 - (600 - 400) / 6000], [299 / 6000, None]
+    assert pairs[1] == [0.049999999999999996]
+    table = pairs_table(replace(one, summary=replace(one.summary, pairs=pairs)))
+    assert table is not None
+    assert table.data["first"].tolist() == [one.summary.filters[1]]
 
 
 def test_pruning_stands_beside_the_theses(trained: tuple[Config, Path], page: Path) -> None:

@@ -1,10 +1,12 @@
 """Contradictions and interactions of networks worked by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pydyn.sensitivity.interactions import Contradiction, contradictions, interactions, pair_interactions
-from pydyn.sensitivity.pruning import Filter, prune_greedily
+from pydyn.sensitivity.pruning import Filter, PruningStep, prune_greedily
 
 L1F1, L1F2, L2F1, L2F2 = FILTERS = Filter(0, 0), Filter(0, 1), Filter(1, 0), Filter(1, 1)
 
@@ -22,6 +24,18 @@ def test_all_interactions_strongest_first(by_hand):
     found = interactions(prune_greedily(*by_hand), threshold=0.0)
     assert [one.filter for one in found] == [L2F2, L1F1, L2F1]
     assert [one.change for one in found] == pytest.approx([-0.2, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("change", [300, -300])
+def test_a_change_of_just_the_threshold_is_one(change, by_hand):
+    pruning = prune_greedily(*by_hand)
+    first, second = L1F1, L2F1
+    for right in range(600, 5700, 7):  # of 6,000 images, with and without a filter, before and after another one went
+        steps = (
+            PruningStep(right / 6000, {first: (right - 300) / 6000, second: right / 6000}, (second,)),
+            PruningStep(right / 6000, {first: (right - 300 - change) / 6000}, (first,)),
+        )
+        assert len(interactions(replace(pruning, steps=steps), threshold=0.05)) == 1, right
 
 
 def test_pairs_by_hand(by_hand):

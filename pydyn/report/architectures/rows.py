@@ -85,9 +85,13 @@ def _dead_share(summary: Summary) -> float:
 
 
 def collapsed(row: Replicates) -> list[Result]:
-    """Replicates that end at chance."""
-    chance = 100 / len(row.results[0].summary.confusion)
-    return [result for result in row.results if last_accuracy_percent(result.summary) < NEAR_CHANCE * chance]
+    """Replicates that end at chance, or name one class for every image: where most are of it, that is above chance."""
+    return [result for result in row.results if _has_collapsed(result.summary)]
+
+
+def _has_collapsed(summary: Summary) -> bool:
+    named = np.count_nonzero(np.sum(summary.confusion, axis=0))
+    return bool(named == 1 or last_accuracy_percent(summary) < NEAR_CHANCE * 100 / len(summary.confusion))
 
 
 def difference(ours: Replicates, theirs: Replicates) -> Estimate | None:

@@ -22,6 +22,7 @@ from pydyn.report.caveats import data_differences, disturbance, shares_waited
 from pydyn.report.paired import in_words
 from pydyn.report.results import Replicates, StudyResults, last_accuracy_percent, read_study
 from pydyn.report.runs import StudyPage, facts_of_network
+from pydyn.report.statistics import Estimate
 from pydyn.report.tables import duration, number, share, with_interval
 from pydyn.selection.dynamic import Dynamic
 from pydyn.studies.run import AnyRun
@@ -104,16 +105,20 @@ def _findings(results: StudyResults, rows: Sequence[Row], cells: Sequence[Replic
             f"(n = {found.n}), published {told.accuracy_percent:.2f} %."
         )
     claims = {
-        (2, 1): "The deeper network beats the base",
-        (4, 1): "Batch normalisation and augmentation beat the base",
-        (4, 2): "Experiment 4 is the best of all",
+        (2, (1,)): "The deeper network beats the base",
+        (4, (1,)): "Batch normalisation and augmentation beat the base",
+        (4, (1, 2)): "Experiment 4 is the best of all",
     }
-    for (ours, theirs), claim in claims.items():
-        if not {ours, theirs} <= plain.keys():
+    for (ours, others), claim in claims.items():
+        if not {ours, *others} <= plain.keys():
             continue
-        found_ = difference(plain[ours].replicates, plain[theirs].replicates)
-        if found_ is not None:
-            yield f"“{claim}”, says the source: {_survives(found_.verdict, found_.mean, elsewhere)}. {in_words(found_)}."
+        differences = [(theirs, difference(plain[ours].replicates, plain[theirs].replicates)) for theirs in others]
+        known = [(theirs, found_) for theirs, found_ in differences if found_ is not None]
+        if len(known) == len(others):
+            theirs, decides = min(known, key=lambda one: _support(one[1]))
+            against = f"Against experiment {theirs}: " if len(others) > 1 else ""
+            verdict = _survives(decides.verdict, decides.mean, elsewhere)
+            yield f"“{claim}”, says the source: {verdict}. {against}{in_words(decides)}."
     if cells:
         if 1 in plain and len(plain) > 1:
             yield _hyperparameters_against_networks(plain, cells)
@@ -123,6 +128,12 @@ def _findings(results: StudyResults, rows: Sequence[Row], cells: Sequence[Replic
             found_ = difference(row.replicates, plain[row.experiment].replicates)
             if found_ is not None:
                 yield f"Experiment {row.name}, against the full pool: {in_words(found_)}."
+
+
+def _support(found: Estimate) -> tuple[bool, bool, float]:
+    """To sort differences by how much each supports the claim that all are above 0."""
+    holds = found.verdict == "holds"
+    return not (holds and found.mean < 0), holds, found.mean
 
 
 def _survives(verdict: str, mean: float, elsewhere: str) -> str:

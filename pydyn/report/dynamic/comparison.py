@@ -208,8 +208,9 @@ def _cost_table(results: StudyResults, frame: pd.DataFrame, protocol: str) -> Ta
     caption = (
         f"Cost of a Run, {PROTOCOLS[protocol]}: means, below them the half-width of the 95 % interval where replicates "
         f"vary, and the share of the full pool's time{full}. Saved: the share of images that were not trained, of the whole "
-        f"pool in every epoch; InfoBatch saves what its losses let it. Seconds are wall time: a machine shared with other work "
-        f"makes them longer.{there}"
+        "pool in every epoch; InfoBatch saves what its losses let it. Resamplings: a resampling after the last epoch counts, "
+        "though nothing is trained on its images. Seconds are wall time: a machine shared with other work makes them longer."
+        f"{there}"
     )
     kept = [c for c in frame.columns if "accuracy" not in c]
     return listing(f"dynamic-comparison-cost-{protocol}", caption, frame[kept], columns)

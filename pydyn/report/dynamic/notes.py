@@ -15,7 +15,7 @@ INTERVALS = "Mean ± half-width of the 95 % interval by Student's t; no ± where
 
 
 def sampling_points(row: Replicates) -> float:
-    """Half-width of the 95 % interval, in points, that the number of reported images alone leaves to one Run's accuracy."""
+    """Half the width of Wilson's 95 % interval, in points, that the number of images alone leaves to one accuracy."""
     share = row.estimate(accuracy_percent).mean / 100
     return 100 * sampling_half_width(share, reported_images(row.results[0].summary))
 
@@ -28,7 +28,7 @@ def conditions(rows: Sequence[Replicates]) -> str:
     return (
         f"Intervals are over the seeds only, given one split and one set of {n_images:,} test images; the sampling error "
         f"of one accuracy on {n_images:,} images comes on top: ± {low if low == high else f'{low} to {high}'} points "
-        "(binomial, 95 %, at the rows' means)."
+        "(half the width of Wilson's 95 % interval, at the rows' means)."
     )
 
 

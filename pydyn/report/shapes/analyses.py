@@ -121,7 +121,7 @@ def pairs_table(one: Analysed) -> Table | None:
         {"first": summary.filters[row], "second": summary.filters[column], "change": change}
         for row, changes in enumerate(summary.pairs)
         for column, change in enumerate(changes[:row])
-        if change is not None and abs(change) >= summary.run.interaction_above
+        if change is not None and round(abs(change), 9) >= summary.run.interaction_above
     ]
     if not found:
         return None

@@ -116,9 +116,9 @@ def totals_table(results: ShapesResults) -> Table:
     caption = (
         "Trainings that learn, all combinations of filters together. Those of one seed see the images in one order, some begin "
         "with the same weights, and they end alike more often than by chance. As independent: how many independent trainings "
-        "tell as much, by how far the seeds lie apart (Kish's effective size). Wilson's intervals and p (Fisher's exact test "
-        "against the published counts) are of these. “As many of each combination”: the first seeds, as many as the thesis "
-        "trained of it."
+        "tell as much, by how far the seeds lie apart (Kish's effective size), fewer where few seeds leave that open. Wilson's "
+        "intervals and p (Fisher's exact test against the published counts) are of these. “As many of each combination”: the "
+        "first seeds, as many as the thesis trained of it."
     )
     return listing("shapes-totals", caption, pd.DataFrame(records), columns)
 
