@@ -156,6 +156,13 @@ def test_headers_nested_without_end_are_refused(tmp_path):
         scan_archive(WHERE, path)
 
 
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_headers_longer_than_any_name_are_refused(tmp_path, kind):
+    path = tar_with(tmp_path / "x.tar", ("a/b.png", tarfile.REGTYPE, b"x"), ("././@LongLink", kind, b"a" * 2**21))
+    with pytest.raises(DataError, match=r"x\.tar cannot be read.*\(a header of 2,097,152 bytes"):
+        scan_archive(WHERE, path)
+
+
 def test_encrypted_zips_are_refused(make_folder, pack):
     path = pack(make_folder({"a": 1, "b": 1}), ".zip")
     content = bytearray(path.read_bytes())
