@@ -6,6 +6,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -109,7 +110,15 @@ def _try_decode(
 def _opened(payload: Payload) -> Image.Image:
     if isinstance(payload, Image.Image):
         return payload
-    return Image.open(BytesIO(payload) if isinstance(payload, bytes) else payload)
+    return Image.open(BytesIO(payload) if isinstance(payload, bytes) else payload, formats=_formats())
+
+
+@cache
+def _formats() -> list[str]:
+    """All that Pillow reads but PostScript, whatever a file is called: that goes to a program (Ghostscript), and is one."""
+    Image.preinit()  # what is common is tried first
+    Image.init()
+    return [name for name in Image.ID if name != "EPS"]
 
 
 def _has_colours(image: Image.Image) -> bool:
