@@ -20,6 +20,8 @@ from pydyn.config.studies import DynamicStudy
 from pydyn.errors import ConfigError
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+MOST_BITS = 1024
+"""Of a whole number, written as 0xFF for example: Python writes none of more than some thousand digits."""
 NAME_RULE = "data sets have letters, digits, '.', '_' and '-', folders of results no braces or control characters"
 
 
@@ -98,7 +100,8 @@ def read(*files: Path | str) -> dict[str, Any]:
             ) from None
         except _DoubledKeyError as error:
             raise ConfigError(f"{file}: {error}, of which only the last would count; make one of them") from None
-        except (yaml.YAMLError, ValueError) as error:
+        # The last two are what tags such as `!!bool maybe` end in.
+        except (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError) as error:
             raise ConfigError(f"{file}: is not YAML or JSON: {' '.join(str(error).split())}") from None
         if not isinstance(content, dict):
             raise ConfigError(f"{file}: holds {type(content).__name__}, allowed is a mapping of keys to values")
@@ -159,6 +162,8 @@ def _check_kinds(value: Any, key: str) -> None:
             _check_kinds(part, f"{key}[{position}]")
     elif isinstance(value, str) and value != value.encode("utf-8", "replace").decode():
         raise ConfigError(f"{key} = {value!r}: is no Unicode text; rename what it names")
+    elif isinstance(value, int) and value.bit_length() > MOST_BITS:
+        raise ConfigError(f"{key}: is a number of {value.bit_length()} bits, allowed are {MOST_BITS} at most")
     elif value is not None and not isinstance(value, bool | int | float | str):
         raise ConfigError(f"{key} = {value}; YAML reads it as a {type(value).__name__}; write text in quotes")
 

@@ -131,6 +131,8 @@ def test_several_mistakes_are_told_at_once(raw):
         ({}, "needs either"),
         ({"manifest": "m.csv"}, "`manifest` and `column` go together"),
         ({"pattern": "(x"}, "no regular expression"),
+        ({"pattern": "(?P<group>x{99999999999})"}, "no regular expression"),
+        ({"pattern": "(" * 2000 + "(?P<group>x)" + ")" * 2000}, "no regular expression"),
         ({"pattern": "(x)"}, "named group"),
         ({"pattern": "(?P<group>x)", "block": 3}, "`block` goes with"),
     ],
@@ -249,6 +251,27 @@ def test_files_that_are_no_mapping_are_refused_by_name(tmp_path, content):
     file.write_text(content)
     with pytest.raises(ConfigError, match=r"broken\.yaml"):
         read(file)
+
+
+@pytest.mark.parametrize(
+    "value", ["!!int ''", "!!float ''", "!!bool maybe", "!!timestamp soon", "[" * 2000 + "]" * 2000]
+)
+def test_values_that_yaml_cannot_read_are_refused_by_file(tmp_path, value):
+    file = tmp_path / "broken.yaml"
+    file.write_text(f"threads: {value}\n")
+    with pytest.raises(ConfigError, match=r"broken\.yaml: is not YAML or JSON"):
+        read(file)
+
+
+def test_json_nested_without_end_is_refused_by_file(tmp_path):
+    file = tmp_path / "broken.json"
+    file.write_text('{"threads": ' + "[" * 2000 + "]" * 2000 + "}")
+    with pytest.raises(ConfigError, match=r"broken\.json: is not YAML or JSON"):
+        read(file)
+
+
+def test_a_number_too_long_to_be_written_is_refused_by_key(raw):
+    assert "dynamic.epochs: is a number of 20000 bits" in refusal(changed(raw, ["dynamic", "epochs"], 2**20000 - 1))
 
 
 @pytest.mark.parametrize(
