@@ -270,6 +270,23 @@ def test_json_nested_without_end_is_refused_by_file(tmp_path):
         read(file)
 
 
+@pytest.mark.parametrize(
+    ("levels", "alias", "end"),
+    [
+        ("a: &a0 {k: 1}\n", "a{n}: &a{n} [{of}]\n", "*a9"),
+        ("a: &a0 {k: 1}\n", "a{n}: &a{n} {{<<: [{of}], k{n}: 1}}\n", "*a9"),
+        ("", "", "&a [*a]"),
+        ("", "", "&a {b: {<<: *a}}"),
+    ],
+)
+def test_aliases_that_stand_for_too_much_are_refused_by_file(tmp_path, levels, alias, end):
+    text = levels + "".join(alias.format(n=n + 1, of=", ".join([f"*a{n}"] * 9)) for n in range(9)) + f"last: {end}\n"
+    file = tmp_path / "bomb.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"bomb\.yaml: .*aliases stand for more than 100,000 values"):
+        read(file)
+
+
 def test_a_number_too_long_to_be_written_is_refused_by_key(raw):
     assert "dynamic.epochs: is a number of 20000 bits" in refusal(changed(raw, ["dynamic", "epochs"], 2**20000 - 1))
 
