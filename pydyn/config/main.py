@@ -5,6 +5,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -245,9 +246,13 @@ def _key(location: Sequence[int | str], raw: Any, names_a_key: bool) -> str:
 
 def _did_you_mean(key: str) -> str:
     written = key.rpartition(".")[2]
-    known = _known_keys(Config.model_json_schema()) - {written}
-    close = difflib.get_close_matches(written, sorted(known), n=1)
+    close = difflib.get_close_matches(written, sorted(_all_keys() - {written}), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+@cache
+def _all_keys() -> set[str]:
+    return _known_keys(Config.model_json_schema())
 
 
 def _known_keys(schema: Any) -> set[str]:

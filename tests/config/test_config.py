@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydyn.config.main import json_schema, load, load_of_results, overlay, parse, read
+from pydyn.config.main import Config, json_schema, load, load_of_results, overlay, parse, read
 from pydyn.errors import ConfigError
 from pydyn.plan import make_plan
 from pydyn.studies import registry
@@ -123,6 +123,15 @@ def test_several_mistakes_are_told_at_once(raw):
     raw["dynamic"]["epochs"] = "x"
     raw["extra"] = 1
     assert len(refusal(raw).splitlines()) == 2
+
+
+def test_the_schema_is_made_once_for_all_mistakes(raw, monkeypatch):
+    calls = []
+    schema = Config.model_json_schema
+    monkeypatch.setattr(Config, "model_json_schema", lambda: calls.append(1) or schema())
+    lines = refusal({**raw, **{f"key{i}": 1 for i in range(20)}}).splitlines()
+    assert len(lines) == 20
+    assert len(calls) <= 1
 
 
 @pytest.mark.parametrize(
