@@ -42,6 +42,8 @@ def _by_pattern(where: str, key: str, paths: Sequence[str], pattern: str, named:
 
 def _read_column(where: str, manifest: bytes, column: str) -> dict[str, str]:
     """The column's value of each file."""
+    if b"\0" in manifest:  # that no store could hold
+        raise DataError(f"{where}: is no UTF-8 CSV file (it holds NUL characters)")
     try:
         # Spreadsheets put a byte order mark before the first column's name.
         rows = csv.DictReader(io.StringIO(manifest.decode("utf-8-sig"), newline=""), strict=True)
