@@ -4,6 +4,7 @@ import difflib
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import chain
@@ -97,7 +98,8 @@ def read(*files: Path | str) -> dict[str, Any]:
         try:
             text = Path(file).read_text(encoding="utf-8")
             # JSON is not YAML 1.1: that reads 5e-05 as text.
-            content = json.loads(text) if Path(file).suffix == ".json" else yaml.load(text, _Careful)
+            is_json = Path(file).suffix == ".json"
+            content = json.loads(text, object_pairs_hook=_once_each) if is_json else yaml.load(text, _Careful)
         except OSError as error:
             raise ConfigError(
                 f"{file}: cannot be read ({error.strerror}); name a configuration file that exists"
@@ -145,6 +147,17 @@ class _Careful(yaml.SafeLoader):
                 )
             lines[key.value] = line
         return node
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A mapping of JSON. Refuses a key that stands twice, as `_Careful`."""
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        doubled = next(key for key, n in Counter(key for key, _ in pairs).items() if n > 1)
+        raise _RefusedError(
+            f"has the key {doubled!r} twice in one mapping, of which only the last would count; make one of them"
+        )
+    return mapping
 
 
 def _n_values(node: yaml.Node, known: dict[yaml.Node, float]) -> float:

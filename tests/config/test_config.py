@@ -317,6 +317,15 @@ def test_a_key_that_stands_twice_is_refused_where_it_does(tmp_path, content, key
         read(file)
 
 
+def test_a_key_that_stands_twice_in_json_is_refused(tmp_path):
+    file = tmp_path / "twice.json"
+    file.write_text('{"threads": 1, "dynamic": {"epochs": 30, "epochs": 3}}')
+    with pytest.raises(
+        ConfigError, match=r"twice\.json: has the key 'epochs' twice in one mapping, of which only the last"
+    ):
+        read(file)
+
+
 def test_a_key_that_replaces_a_merged_one_stands_once(tmp_path):
     (tmp_path / "merged.yaml").write_text("inner: {a: &first {<<: &base {k: 1}, k: 2}}\nouter: {<<: *first, k: 3}\n")
     assert read(tmp_path / "merged.yaml")["outer"] == {"k": 3}
