@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 Payload = bytes | Path | Image.Image
 """An encoded image, a file of one, or an image that is decoded already."""
@@ -102,6 +102,8 @@ def _try_decode(
         return decode(payload, size, channels, made_grey)
     except MemoryError:
         raise
+    except UnidentifiedImageError:  # whose own text names an address in memory
+        return "no image of a format that can be read"
     # Pillow's decoders raise almost anything on spoilt bytes.
     except Exception as error:
         return str(error) or type(error).__name__

@@ -89,6 +89,11 @@ def test_unreadable_images_become_reasons(spoilt):
     assert outcomes[0]
 
 
+def test_the_reason_is_the_same_each_time():
+    outcomes = [next(decode_all([b"no image"], None, None)) for _ in range(2)]
+    assert outcomes == ["no image of a format that can be read"] * 2
+
+
 def test_absurdly_large_images_are_unreadable(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     (warned,) = decode_all([encoded(colour((11, 11)))], None, None)
