@@ -48,7 +48,7 @@ class Told(Section):
         if self.pattern is not None:
             try:
                 named = re.compile(self.pattern).groupindex
-            except re.error as error:
+            except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"`pattern` is no regular expression: {error}") from None
             if self.named not in named:
                 raise ValueError(f"`pattern` needs a named group: (?P<{self.named}>...)")

@@ -2,8 +2,12 @@
 
 import difflib
 import json
+import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -20,6 +24,9 @@ from pydyn.config.studies import DynamicStudy
 from pydyn.errors import ConfigError
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+MOST_BITS = 1024
+"""Of a whole number, written as 0xFF for example: Python writes none of more than some thousand digits."""
+MOST_VALUES = 100_000
 NAME_RULE = "data sets have letters, digits, '.', '_' and '-', folders of results no braces or control characters"
 
 
@@ -91,14 +98,16 @@ def read(*files: Path | str) -> dict[str, Any]:
         try:
             text = Path(file).read_text(encoding="utf-8")
             # JSON is not YAML 1.1: that reads 5e-05 as text.
-            content = json.loads(text) if Path(file).suffix == ".json" else yaml.load(text, _OnceEach)
+            is_json = Path(file).suffix == ".json"
+            content = json.loads(text, object_pairs_hook=_once_each) if is_json else yaml.load(text, _Careful)
         except OSError as error:
             raise ConfigError(
                 f"{file}: cannot be read ({error.strerror}); name a configuration file that exists"
             ) from None
-        except _DoubledKeyError as error:
-            raise ConfigError(f"{file}: {error}, of which only the last would count; make one of them") from None
-        except (yaml.YAMLError, ValueError) as error:
+        except _RefusedError as error:
+            raise ConfigError(f"{file}: {error}") from None
+        # The last two are what tags such as `!!bool maybe` end in.
+        except (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError) as error:
             raise ConfigError(f"{file}: is not YAML or JSON: {' '.join(str(error).split())}") from None
         if not isinstance(content, dict):
             raise ConfigError(f"{file}: holds {type(content).__name__}, allowed is a mapping of keys to values")
@@ -106,12 +115,22 @@ def read(*files: Path | str) -> dict[str, Any]:
     return merged
 
 
-class _DoubledKeyError(Exception):
-    """A mapping has a key twice."""
+class _RefusedError(Exception):
+    """YAML that is read by others, but not here."""
 
 
-class _OnceEach(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping: YAML's libraries, Snakemake's among them, drop the first without a word."""
+class _Careful(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping: YAML's libraries, Snakemake's among them, drop the first without a word.
+
+    And aliases of aliases, of which a few lines stand for more values than any memory holds.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        """The document."""
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None and _n_values(node, {}) > MOST_VALUES:
+            raise _RefusedError(f"its aliases stand for more than {MOST_VALUES:,} values; write out what is meant")
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Before `<<` brings in other mappings, whose keys a mapping's own may replace."""
@@ -122,9 +141,34 @@ class _OnceEach(yaml.SafeLoader):
                 continue
             line = key.start_mark.line + 1
             if key.value in lines:
-                raise _DoubledKeyError(f"has the key {key.value!r} in line {lines[key.value]} and again in line {line}")
+                raise _RefusedError(
+                    f"has the key {key.value!r} in line {lines[key.value]} and again in line {line}, of which only the last "
+                    "would count; make one of them"
+                )
             lines[key.value] = line
         return node
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A mapping of JSON. Refuses a key that stands twice, as `_Careful`."""
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        doubled = next(key for key, n in Counter(key for key, _ in pairs).items() if n > 1)
+        raise _RefusedError(
+            f"has the key {doubled!r} twice in one mapping, of which only the last would count; make one of them"
+        )
+    return mapping
+
+
+def _n_values(node: yaml.Node, known: dict[yaml.Node, float]) -> float:
+    """How many values there are where each alias is written out: infinitely many, of what holds itself."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if node not in known:
+        known[node] = math.inf
+        parts = chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else node.value
+        known[node] = 1 + sum(_n_values(part, known) for part in parts)
+    return known[node]
 
 
 def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,6 +203,8 @@ def _check_kinds(value: Any, key: str) -> None:
             _check_kinds(part, f"{key}[{position}]")
     elif isinstance(value, str) and value != value.encode("utf-8", "replace").decode():
         raise ConfigError(f"{key} = {value!r}: is no Unicode text; rename what it names")
+    elif isinstance(value, int) and value.bit_length() > MOST_BITS:
+        raise ConfigError(f"{key}: is a number of {value.bit_length()} bits, allowed are {MOST_BITS} at most")
     elif value is not None and not isinstance(value, bool | int | float | str):
         raise ConfigError(f"{key} = {value}; YAML reads it as a {type(value).__name__}; write text in quotes")
 
@@ -213,9 +259,13 @@ def _key(location: Sequence[int | str], raw: Any, names_a_key: bool) -> str:
 
 def _did_you_mean(key: str) -> str:
     written = key.rpartition(".")[2]
-    known = _known_keys(Config.model_json_schema()) - {written}
-    close = difflib.get_close_matches(written, sorted(known), n=1)
+    close = difflib.get_close_matches(written, sorted(_all_keys() - {written}), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+@cache
+def _all_keys() -> set[str]:
+    return _known_keys(Config.model_json_schema())
 
 
 def _known_keys(schema: Any) -> set[str]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import lzma
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, Self
 
 from pydyn.errors import DataError
 
@@ -19,6 +17,15 @@ TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2
 SUFFIXES = (*TAR_SUFFIXES, ".zip")
 # A member is held in memory while it is decoded; no image of a size worth training on comes near this.
 MAX_MEMBER_BYTES = 512 * 2**20
+# What tells a member's name and attributes, where a tar's own fields are too short for them.
+MAX_HEADER_BYTES = 2**20
+_LONG_HEADERS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ def check_archive(where: str, path: Path) -> None:
         if _is_zip(path):
             zipfile.ZipFile(path).close()
         else:
-            tarfile.open(path).close()
+            tarfile.open(path, tarinfo=_Header).close()
 
 
 def scan_archive(where: str, path: Path, wanted: Collection[str] = ()) -> Contents:
@@ -121,8 +128,19 @@ def _members(path: Path) -> Iterator[_Member]:
     return _zip_members(path) if _is_zip(path) else _tar_members(path)
 
 
+class _Header(tarfile.TarInfo):
+    """A header of a tar, which tarfile reads into memory whole before anything can be asked of it: not one without end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in _LONG_HEADERS and header.size > MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {header.size:,} bytes; at most {MAX_HEADER_BYTES:,} are allowed")
+        return header
+
+
 def _tar_members(path: Path) -> Iterator[_Member]:
-    with tarfile.open(path) as tar:
+    with tarfile.open(path, tarinfo=_Header) as tar:
         while (info := tar.next()) is not None:
             # tarfile keeps every header it has read; nothing here goes back.
             tar.members.clear()  # type: ignore[attr-defined]
@@ -168,15 +186,10 @@ def _readable(where: str, path: Path) -> Iterator[None]:
     """Turn what the archive libraries raise on damage into a DataError."""
     try:
         yield
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        EOFError,
-        OSError,
-        NotImplementedError,
-    ) as error:
+    except (DataError, MemoryError):
+        raise
+    # On spoilt names, numbers and nested headers they raise almost anything.
+    except Exception as error:
         reason = str(error) or type(error).__name__
         raise DataError(
             f"{where}: {path} cannot be read; it is truncated, corrupt or not what its suffix says ({reason}); "

@@ -6,13 +6,14 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 Payload = bytes | Path | Image.Image
 """An encoded image, a file of one, or an image that is decoded already."""
@@ -101,6 +102,8 @@ def _try_decode(
         return decode(payload, size, channels, made_grey)
     except MemoryError:
         raise
+    except UnidentifiedImageError:  # whose own text names an address in memory
+        return "no image of a format that can be read"
     # Pillow's decoders raise almost anything on spoilt bytes.
     except Exception as error:
         return str(error) or type(error).__name__
@@ -109,7 +112,15 @@ def _try_decode(
 def _opened(payload: Payload) -> Image.Image:
     if isinstance(payload, Image.Image):
         return payload
-    return Image.open(BytesIO(payload) if isinstance(payload, bytes) else payload)
+    return Image.open(BytesIO(payload) if isinstance(payload, bytes) else payload, formats=_formats())
+
+
+@cache
+def _formats() -> list[str]:
+    """All that Pillow reads but PostScript, whatever a file is called: that goes to a program (Ghostscript), and is one."""
+    Image.preinit()  # what is common is tried first
+    Image.init()
+    return [name for name in Image.ID if name != "EPS"]
 
 
 def _has_colours(image: Image.Image) -> bool:

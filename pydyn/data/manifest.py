@@ -42,14 +42,22 @@ def _by_pattern(where: str, key: str, paths: Sequence[str], pattern: str, named:
 
 def _read_column(where: str, manifest: bytes, column: str) -> dict[str, str]:
     """The column's value of each file."""
+    if b"\0" in manifest:  # that no store could hold
+        raise DataError(f"{where}: is no UTF-8 CSV file (it holds NUL characters)")
     try:
         # Spreadsheets put a byte order mark before the first column's name.
         rows = csv.DictReader(io.StringIO(manifest.decode("utf-8-sig"), newline=""), strict=True)
-        missing = {"file", column} - set(rows.fieldnames or ())
-        if missing:
-            raise DataError(f"{where}: has no column {some(sorted(missing))}; it has {some(rows.fieldnames or ())}")
+        names = rows.fieldnames or ()
+        if missing := {"file", column} - set(names):
+            raise DataError(f"{where}: has no column {some(sorted(missing))}; it has {some(names)}")
+        if doubled := [name for name in ("file", column) if list(names).count(name) > 1]:
+            raise DataError(f"{where}: has several columns {some(doubled)}; keep one")
         value_of: dict[str, str] = {}
         for row in rows:
+            if any(map(str.strip, row.get(None, ()))):  # as where a comma in a value shifts those behind it
+                raise DataError(
+                    f"{where}: line {rows.line_num} has more values than there are columns; put quotes around values with commas"
+                )
             file, value = (row["file"] or "").removeprefix("./"), (row[column] or "").strip()
             if value_of.setdefault(file, value) != value:
                 raise DataError(f"{where}: gives both {value_of[file]!r} and {value!r} for {file!r}; keep one row")

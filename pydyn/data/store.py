@@ -164,14 +164,12 @@ class ImageStore:
         try:
             _check_schema(path, file)
             return cls(path, file)
-        except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-            file.close()
-            raise DataError(
-                f"image store {path} cannot be read ({error}); delete it and prepare the data set again"
-            ) from error
-        except DataError:
+        except (DataError, MemoryError):
             file.close()
             raise
+        except Exception as error:  # on a damaged file HDF5 raises almost anything
+            file.close()
+            raise _unreadable(str(path), error) from error
 
     def __enter__(self) -> Self:
         """Nothing to do: the file is open."""
@@ -252,7 +250,14 @@ class ImageStore:
 
 
 def _texts(file: h5py.File, name: str) -> list[str]:
-    return [str(text) for text in file[name].asstr()[:]]
+    try:
+        return [str(text) for text in file[name].asstr()[:]]
+    except Exception as error:
+        raise _unreadable(file.filename, error) from error
+
+
+def _unreadable(path: str, error: Exception) -> DataError:
+    return DataError(f"image store {path} cannot be read ({error}); delete it and prepare the data set again")
 
 
 def _check_schema(path: Path, file: h5py.File) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 
 from pydyn.errors import DataError
@@ -17,6 +18,7 @@ from pydyn.files import whole_or_absent, write_text
 from pydyn.models.backbones import Preprocessing, build_backbone, state_digest
 from pydyn.models.classifier import Classifier
 from pydyn.models.heads import from_weights
+from pydyn.models.names import Backbone
 
 FORMAT, SCHEMA_VERSION = "pydyn classifier", 1
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
@@ -44,24 +46,29 @@ class ModelDescription:
     """SHA-256 of the weights."""
     versions: dict[str, str]
 
+    def __post_init__(self) -> None:
+        """Refuse what no image could be predicted with, by a ValueError."""
+        Backbone(self.backbone)
+        sizes = (*(self.image_size or ()), self.preprocessing.size, self.batch_size)
+        if min(sizes) < 1:
+            raise ValueError(f"image_size, preprocessing.size and batch_size must be at least 1, got {sizes}")
+        if not all(std > 0 for std in self.preprocessing.std):
+            raise ValueError(f"preprocessing.std = {self.preprocessing.std} must be above 0")
+
     def to_dict(self) -> dict[str, Any]:
         """As it stands in `model.json`."""
         return {"format": FORMAT, "schema_version": SCHEMA_VERSION, **asdict(self)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`. Raises KeyError or TypeError for other values."""
+        """The inverse of `to_dict`. Raises ValueError for other values: the first mistake, in a line."""
         fields = {name: value for name, value in values.items() if name not in ("format", "schema_version")}
-        shape = fields["preprocessing"]
-        size = fields["image_size"]
-        return cls(
-            **{
-                **fields,
-                "class_names": tuple(fields["class_names"]),
-                "image_size": None if size is None else tuple(size),
-                "preprocessing": Preprocessing(**{**shape, "mean": tuple(shape["mean"]), "std": tuple(shape["std"])}),
-            }
-        )
+        try:
+            # By way of JSON, where a list stands for a tuple.
+            return TypeAdapter(cls).validate_json(json.dumps(fields), strict=True, extra="forbid")
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 @dataclass(frozen=True)
@@ -112,15 +119,19 @@ def load_model(folder: Path, build: Callable[[str], tuple[torch.nn.Module, int]]
     if state_digest(state) != description.digest:
         raise DataError(f"{folder / WEIGHTS} is not of {path}: its digest differs; {again}")
     features, _ = build(description.backbone)
-    head = from_weights(
-        {name.removeprefix("head."): value for name, value in state.items() if name.startswith("head.")}
-    )
-    network = Classifier(features, head)
     try:
+        head = from_weights(
+            {name.removeprefix("head."): value for name, value in state.items() if name.startswith("head.")}
+        )
+        network = Classifier(features, head)
         network.load_state_dict(state)
-    except RuntimeError as error:
+    except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
             f"{folder / WEIGHTS} does not fit the installed libraries' {description.backbone} ({reason}); {again}"
         ) from None
+    if (n_classes := len(state["head.output.weight"])) != len(description.class_names):
+        raise DataError(
+            f"{path}: names {len(description.class_names)} classes, but its weights tell {n_classes} apart; {again}"
+        )
     return Model(network.eval().requires_grad_(False), description)

@@ -119,7 +119,9 @@ def _read_shard(path: Path) -> _Shard:
             )
     except FileNotFoundError:
         raise DataError(f"shard of features {path} is missing; extract it again") from None
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:
         raise DataError(f"shard of features {path} cannot be read ({error}); {again}") from None
 
 
@@ -232,12 +234,12 @@ class FeatureStore:
                 found = _read_shard(path.parent / shard["file"])
                 if (found.digest, found.n_rows) != (shard["digest"], shard["rows"]):
                     raise DataError(f"feature store {path}: its shard {found.path} was written anew; {again}")
-        except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-            file.close()
-            raise DataError(f"feature store {path} cannot be read ({error}); {again}") from error
-        except DataError:
+        except (DataError, MemoryError):
             file.close()
             raise
+        except Exception as error:  # on a damaged file HDF5 raises almost anything
+            file.close()
+            raise DataError(f"feature store {path} cannot be read ({error}); {again}") from error
         return store
 
     def __enter__(self) -> Self:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import max_pool2d, pad
 
 from pydyn.ops import reference
-from pydyn.ops.extension import EXTENSION
+from pydyn.ops.extension import EXTENSION, has_tangent
 from pydyn.ops.reference.checks import check_first_derivative
 from pydyn.ops.streams import backward_beside
 
@@ -61,7 +61,7 @@ def conv_relu(
 
     Returns
     -------
-    Tensor of shape (N, C_out, H', W'), channels-last
+    Tensor of shape (N, C_out, H', W'), channels-last (with a forward-mode derivative, which plain torch makes, in any layout)
         The order of its gradients' sums depends on shapes alone, for tensors as torch allocates them and if cuDNN is told to
         be deterministic. A NaN in the convolution's output may come out as 0 without max-pooling: cuDNN's ReLU does not
         promise to pass it on.
@@ -71,6 +71,9 @@ def conv_relu(
     RuntimeError
         torch's own, if shapes do not fit together.
     """
+    if has_tangent(images, weight, bias):
+        activations = torch.relu(torch.conv2d(images, weight, bias, stride, padding))
+        return max_pool2d(activations, 2) if max_pool else activations
     kind = images.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else images.dtype
     with torch.autocast(kind, enabled=False):

@@ -13,8 +13,9 @@ from pydyn.ops.extension import EXTENSION, has_tangent
 def relu_max_pool(images: Tensor) -> Tensor:
     """ReLU, then max-pooling over windows of 2x2 pixels; what `max_pool2d(relu(images), 2)` gives, to the last bit.
 
-    On a CPU, where torch's own takes about a tenth of a small network's training, mostly in the backward pass. Other devices,
-    and installations without the extension, run torch's.
+    Only the sign of a zero, which torch takes over from the images, is always plus. For a CPU, where torch's own takes about a
+    tenth of a small network's training, mostly in the backward pass. Other devices, and installations without the extension,
+    run torch's.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydyn.config.main import json_schema, load, load_of_results, overlay, parse, read
+from pydyn.config.main import Config, json_schema, load, load_of_results, overlay, parse, read
 from pydyn.errors import ConfigError
 from pydyn.plan import make_plan
 from pydyn.studies import registry
@@ -125,12 +125,23 @@ def test_several_mistakes_are_told_at_once(raw):
     assert len(refusal(raw).splitlines()) == 2
 
 
+def test_the_schema_is_made_once_for_all_mistakes(raw, monkeypatch):
+    calls = []
+    schema = Config.model_json_schema
+    monkeypatch.setattr(Config, "model_json_schema", lambda: calls.append(1) or schema())
+    lines = refusal({**raw, **{f"key{i}": 1 for i in range(20)}}).splitlines()
+    assert len(lines) == 20
+    assert len(calls) <= 1
+
+
 @pytest.mark.parametrize(
     ("group", "expected"),
     [
         ({}, "needs either"),
         ({"manifest": "m.csv"}, "`manifest` and `column` go together"),
         ({"pattern": "(x"}, "no regular expression"),
+        ({"pattern": "(?P<group>x{99999999999})"}, "no regular expression"),
+        ({"pattern": "(" * 2000 + "(?P<group>x)" + ")" * 2000}, "no regular expression"),
         ({"pattern": "(x)"}, "named group"),
         ({"pattern": "(?P<group>x)", "block": 3}, "`block` goes with"),
     ],
@@ -252,6 +263,44 @@ def test_files_that_are_no_mapping_are_refused_by_name(tmp_path, content):
 
 
 @pytest.mark.parametrize(
+    "value", ["!!int ''", "!!float ''", "!!bool maybe", "!!timestamp soon", "[" * 2000 + "]" * 2000]
+)
+def test_values_that_yaml_cannot_read_are_refused_by_file(tmp_path, value):
+    file = tmp_path / "broken.yaml"
+    file.write_text(f"threads: {value}\n")
+    with pytest.raises(ConfigError, match=r"broken\.yaml: is not YAML or JSON"):
+        read(file)
+
+
+def test_json_nested_without_end_is_refused_by_file(tmp_path):
+    file = tmp_path / "broken.json"
+    file.write_text('{"threads": ' + "[" * 2000 + "]" * 2000 + "}")
+    with pytest.raises(ConfigError, match=r"broken\.json: is not YAML or JSON"):
+        read(file)
+
+
+@pytest.mark.parametrize(
+    ("levels", "alias", "end"),
+    [
+        ("a: &a0 {k: 1}\n", "a{n}: &a{n} [{of}]\n", "*a9"),
+        ("a: &a0 {k: 1}\n", "a{n}: &a{n} {{<<: [{of}], k{n}: 1}}\n", "*a9"),
+        ("", "", "&a [*a]"),
+        ("", "", "&a {b: {<<: *a}}"),
+    ],
+)
+def test_aliases_that_stand_for_too_much_are_refused_by_file(tmp_path, levels, alias, end):
+    text = levels + "".join(alias.format(n=n + 1, of=", ".join([f"*a{n}"] * 9)) for n in range(9)) + f"last: {end}\n"
+    file = tmp_path / "bomb.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"bomb\.yaml: .*aliases stand for more than 100,000 values"):
+        read(file)
+
+
+def test_a_number_too_long_to_be_written_is_refused_by_key(raw):
+    assert "dynamic.epochs: is a number of 20000 bits" in refusal(changed(raw, ["dynamic", "epochs"], 2**20000 - 1))
+
+
+@pytest.mark.parametrize(
     ("content", "key", "lines"),
     [
         ("datasets: {a: {source: shapes}}\nstudies: [dynamic]\ndatasets: {b: {source: shapes}}\n", "datasets", (1, 3)),
@@ -264,6 +313,15 @@ def test_a_key_that_stands_twice_is_refused_where_it_does(tmp_path, content, key
     file.write_text(content)
     with pytest.raises(
         ConfigError, match=rf"twice\.yaml: has the key '{key}' in line {lines[0]} and again in line {lines[1]}"
+    ):
+        read(file)
+
+
+def test_a_key_that_stands_twice_in_json_is_refused(tmp_path):
+    file = tmp_path / "twice.json"
+    file.write_text('{"threads": 1, "dynamic": {"epochs": 30, "epochs": 3}}')
+    with pytest.raises(
+        ConfigError, match=r"twice\.json: has the key 'epochs' twice in one mapping, of which only the last"
     ):
         read(file)
 

@@ -126,6 +126,43 @@ def test_links_in_a_zip_are_refused(tmp_path):
         scan_archive(WHERE, tmp_path / "x.zip")
 
 
+def test_spoilt_names_in_a_zip_are_refused(tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/é.png", b"x")
+    path.write_bytes(path.read_bytes().replace("é".encode(), b"\xc3\xff"))  # no UTF-8, as the zip says it is
+    for read in (check_archive, scan_archive):
+        with pytest.raises(DataError, match=r"x\.zip cannot be read; it is truncated, corrupt"):
+            read(WHERE, path)
+
+
+@pytest.mark.parametrize(("key", "value"), [("GNU.sparse.size", "x"), ("GNU.sparse.map", "0,x")])
+def test_numbers_in_a_tar_that_are_none_are_refused(tmp_path, key, value):
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        info = tarfile.TarInfo("a/b.png")
+        info.pax_headers = {key: value}
+        archive.addfile(info)
+    with pytest.raises(DataError, match=r"x\.tar cannot be read; it is truncated, corrupt"):
+        scan_archive(WHERE, path)
+
+
+def test_headers_nested_without_end_are_refused(tmp_path):
+    path = tar_with(tmp_path / "x.tar", ("a/b.png", tarfile.REGTYPE, b"x"))
+    header = tarfile.TarInfo("././@LongLink")
+    header.type = tarfile.GNUTYPE_LONGNAME
+    path.write_bytes(header.tobuf(tarfile.GNU_FORMAT) * 2000 + path.read_bytes())
+    with pytest.raises(DataError, match=r"x\.tar cannot be read; it is truncated, corrupt"):
+        scan_archive(WHERE, path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_headers_longer_than_any_name_are_refused(tmp_path, kind):
+    path = tar_with(tmp_path / "x.tar", ("a/b.png", tarfile.REGTYPE, b"x"), ("././@LongLink", kind, b"a" * 2**21))
+    with pytest.raises(DataError, match=r"x\.tar cannot be read.*\(a header of 2,097,152 bytes"):
+        scan_archive(WHERE, path)
+
+
 def test_encrypted_zips_are_refused(make_folder, pack):
     path = pack(make_folder({"a": 1, "b": 1}), ".zip")
     content = bytearray(path.read_bytes())

@@ -2,7 +2,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from pydyn.data.decoding import decode, decode_all
 
@@ -89,12 +89,30 @@ def test_unreadable_images_become_reasons(spoilt):
     assert outcomes[0]
 
 
+def test_the_reason_is_the_same_each_time():
+    outcomes = [next(decode_all([b"no image"], None, None)) for _ in range(2)]
+    assert outcomes == ["no image of a format that can be read"] * 2
+
+
 def test_absurdly_large_images_are_unreadable(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     (warned,) = decode_all([encoded(colour((11, 11)))], None, None)
     (refused,) = decode_all([encoded(colour((30, 30)))], None, None)
     assert "decompression bomb" in warned
     assert "decompression bomb" in refused
+
+
+def test_postscript_called_an_image_starts_no_program(tmp_path, monkeypatch):
+    ran = tmp_path / "ran"
+    ghostscript = tmp_path / "gs"
+    ghostscript.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # whether one was found before
+    file = tmp_path / "image.png"
+    file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n")
+    assert [type(outcome) for outcome in decode_all([file, encoded(colour(), "WEBP")], None, 3)] == [str, np.ndarray]
+    assert not ran.exists()
 
 
 def test_float_pixels_are_unreadable():

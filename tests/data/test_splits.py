@@ -190,6 +190,18 @@ def test_groups_from_a_pattern():
         (Group(manifest="m.csv", column="p"), b"file,p\n0/0.png,1\n0/0.png,2\n", "both '1' and '2' for '0/0.png'"),
         (Group(manifest="m.csv", column="p"), b"\xff\xfe\x00", "no UTF-8 CSV file"),
         (
+            Group(manifest="m.csv", column="p"),
+            b"file,p\n0/0.png,1\n1/1.png,\x002\n",
+            "no UTF-8 CSV file \\(it holds NUL",
+        ),
+        (Group(manifest="m.csv", column="p"), b"file,p,p\n0/0.png,1,2\n1/1.png,2,1\n", "several columns 'p'"),
+        (Group(manifest="m.csv", column="p"), b"file,file,p\n0/0.png,1/1.png,1\n", "several columns 'file'"),
+        (
+            Group(manifest="m.csv", column="p"),
+            b"file,name,p\n0/0.png,Roe,1\n1/1.png,Doe, Jane,2\n",
+            "line 3 has more values than there are columns",
+        ),
+        (
             Group(manifest="m.csv", column="p", block=5),
             b"file,p\n0/0.png,1\n1/1.png,one\n",
             "'one' as 'p' of '1/1.png'",

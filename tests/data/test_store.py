@@ -142,6 +142,8 @@ def replace(name, change):
         (lambda file: file.attrs.pop("complete"), "is incomplete"),
         (lambda file: file.attrs.pop("digest"), "cannot be read"),
         (lambda file: file.attrs.update(declaration="{"), "cannot be read"),
+        (lambda file: file.attrs.update(declaration="[" * 5000), "cannot be read"),
+        (lambda file: file.pop("labels") and file.update(labels=h5py.SoftLink("/labels")), "cannot be read"),
         (lambda file: file.attrs.update(mean=[0.1, 0.2]), "mean or std that does not fit"),
         (lambda file: file.pop("images"), "cannot be read"),
         (lambda file: file.pop("source"), "cannot be read"),
@@ -158,6 +160,14 @@ def test_stores_at_odds_with_themselves_are_refused(store_path, edit, message):
     with pytest.raises(DataError, match=message) as caught:
         ImageStore.open(edited(store_path, edit))
     assert str(store_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["source", "skipped", "skipped_reason"])
+def test_names_that_cannot_be_read_are_refused_when_they_are(store_path, name):
+    changed = edited(store_path, replace(name, lambda names: np.arange(len(names))))
+    message = rf"image store {changed} cannot be read \(.*prepare the data set again"
+    with ImageStore.open(changed) as store, pytest.raises(DataError, match=message):
+        store.sources() if name == "source" else store.skipped
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from pydyn.device import open_device
 from pydyn.errors import DataError, RunError
 from pydyn.features.jobs import adapt_backbone, extract_shard
 from pydyn.features.store import ADAPTED, FEATURES, join_shards, shard_name
-from pydyn.models.backbones import build_backbone
+from pydyn.models.backbones import build_backbone, state_digest
 from pydyn.studies.frugal_runs import FineTuningRun, HeadRun
 from pydyn.studies.registry import runs as runs_of
 from pydyn.training.frugal import execute_frugal
@@ -305,6 +305,45 @@ def test_spoilt_models_are_refused(models, tmp_path):
     refused("describes no model of pydyn")
     (tmp_path / DESCRIPTION).write_text("{")
     refused("cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"class_names": ["a", "b"]}, "names 2 classes.* weights tell 3 apart"),
+        ({"class_names": ["a", "b", "c", "d"]}, "names 4 classes.* weights tell 3 apart"),
+        ({"class_names": "abc"}, r"cannot be read \(class_names: "),
+        ({"backbone": "resnet1000"}, r"cannot be read \(.*backbone 'resnet1000' is unknown"),
+        ({"backbone": "resnet18"}, "does not fit the installed libraries' resnet18"),
+        ({"batch_size": 0}, r"cannot be read \(.*must be at least 1"),
+        ({"image_size": [0, 40]}, r"cannot be read \(.*must be at least 1"),
+        ({"channels": 2}, r"cannot be read \(channels: "),
+        ({"precision": "fp16"}, r"cannot be read \(precision: "),
+        (
+            {"preprocessing": {"size": 64, "interpolation": "cubic", "mean": [0, 0, 0], "std": [1, 1, 1]}},
+            "interpolation: ",
+        ),
+        ({"preprocessing": {"size": 64, "interpolation": "bicubic", "mean": [0, 0], "std": [1, 1, 1]}}, "mean"),
+        ({"preprocessing": {"size": 64, "interpolation": "bicubic", "mean": [0, 0, 0], "std": [1, 1, 0]}}, "above 0"),
+        ({"more": 1}, "more"),
+    ],
+)
+def test_descriptions_that_do_not_fit_are_refused(models, tmp_path, changed, message):
+    shutil.copy(models / "heads" / WEIGHTS, tmp_path)
+    description = json.loads((models / "heads" / DESCRIPTION).read_text())
+    (tmp_path / DESCRIPTION).write_text(json.dumps({**description, **changed}))
+    with pytest.raises(DataError, match=message) as caught:
+        load_model(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_without_a_head_are_refused(models, tmp_path):
+    state = {name: value for name, value in load_file(models / "heads" / WEIGHTS).items() if name[:5] != "head."}
+    save_file(state, tmp_path / WEIGHTS)
+    description = json.loads((models / "heads" / DESCRIPTION).read_text())
+    (tmp_path / DESCRIPTION).write_text(json.dumps({**description, "digest": state_digest(state)}))
+    with pytest.raises(DataError, match="not the weights of a head"):
+        load_model(tmp_path)
 
 
 def test_only_complete_runs_in_their_place_are_exported(trained, tmp_path):

@@ -141,6 +141,14 @@ def test_lost_spoilt_and_foreign_files_are_named(extracted, tmp_path, store):
         features.verify()
 
     with h5py.File(shard, "r+") as file:
+        file.move("features", "elsewhere")
+        file["features"] = h5py.SoftLink("/features")
+    with pytest.raises(DataError, match=r"shard-1-of-3\.h5 cannot be read"):
+        FeatureStore.open(path)
+
+    with h5py.File(shard, "r+") as file:
+        del file["features"]
+        file.move("elsewhere", "features")
         file.attrs["digest"] = "0" * 64
     with pytest.raises(DataError, match=r"shard-1-of-3\.h5 was written anew"):
         FeatureStore.open(path)

@@ -126,6 +126,25 @@ def test_second_derivatives_are_refused(max_pool: bool) -> None:
         torch.autograd.grad(total, images, create_graph=True)
 
 
+@pytest.mark.parametrize("max_pool", [False, True])
+@pytest.mark.parametrize("position", range(3))
+@pytest.mark.parametrize("grad_mode", [False, True])
+def test_a_forward_mode_derivative_is_torchs(position: int, max_pool: bool, grad_mode: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(2, 3, 5, 6), (4, 3, 3, 3), (4,)]
+    arguments = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    along = torch.randn(shapes[position], generator=generator, dtype=torch.float64)
+
+    def derivative(function):
+        def of_one(moved: Tensor) -> Tensor:
+            return function(*arguments[:position], moved, *arguments[position + 1 :], 1, 1, max_pool=max_pool)
+
+        with torch.set_grad_enabled(grad_mode):
+            return torch.func.jvp(of_one, (arguments[position],), (along,))[1]
+
+    torch.testing.assert_close(derivative(conv_relu), derivative(torchs))
+
+
 def test_gradients_of_what_needs_none_are_left_out() -> None:
     images, weight, bias = torch.randn(2, 3, 6, 6), torch.randn(4, 3, 3, 3), torch.zeros(4, requires_grad=True)
     conv_relu(images, weight, bias).sum().backward()

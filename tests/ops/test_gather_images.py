@@ -206,12 +206,13 @@ def test_the_pool_may_be_a_part_of_a_larger_one_and_stays_as_it_is():
     assert torch.equal(images, before)
 
 
+@pytest.mark.parametrize("op", [gather_images, reference.gather_images])
 @pytest.mark.parametrize("bad", [20, -1, 2**62])
-def test_the_first_index_out_of_range_is_named(bad):
+def test_the_first_index_out_of_range_is_named(op, bad):
     index = torch.zeros(500, dtype=torch.int64)
     index[[123, 400]] = bad
     with pytest.raises(IndexError, match=rf"index\[123\] = {bad} is out of range.*20 images.*0 to 19"):
-        gather_images(make_images(), index, MEAN[:3], STD[:3])
+        op(make_images(), index, MEAN[:3], STD[:3])
 
 
 @pytest.mark.parametrize("op", [gather_images, reference.gather_images])

@@ -151,16 +151,16 @@ def test_thread_count_changes_nothing(set_threads):
     assert all(torch.equal(out, matrix[index]) for out in outs)
 
 
-@needs_extension
+@pytest.mark.parametrize("op", [gather_rows, reference.gather_rows])
 @pytest.mark.parametrize("bad", [10, 11, 2**62, -1, -(2**62)])
 @pytest.mark.parametrize("threads", [1, 4])
-def test_the_first_index_out_of_range_is_named(set_threads, bad, threads):
+def test_the_first_index_out_of_range_is_named(set_threads, op, bad, threads):
     set_threads(threads)
     matrix = make_matrix(10, (3072,), torch.uint8)
     index = make_index(10, 500)
     index[[123, 124, 300, 499]] = bad
     with pytest.raises(IndexError, match=rf"index\[123\] = {bad} is out of range: matrix has 10 rows.* 0 to 9"):
-        gather_rows(matrix, index)
+        op(matrix, index)
 
 
 @pytest.mark.parametrize("op", [gather_rows, reference.gather_rows])

@@ -51,6 +51,12 @@ def test_equals_torch_to_the_last_bit(images: Tensor) -> None:
 
 
 @needs_extension
+@pytest.mark.parametrize("channels", [1, 64])
+def test_no_zero_is_negative(channels: int) -> None:
+    assert not relu_max_pool(torch.full((1, channels, 2, 2), -0.0)).signbit().any()  # torch's is -0.0
+
+
+@needs_extension
 @settings(deadline=None, max_examples=30)
 @given(images_of_all_shapes())
 def test_equals_the_reference(images: Tensor) -> None:

@@ -18,6 +18,18 @@ def check_pool(op: str, name: str, pool: Tensor, index: Tensor) -> None:
     check_device(op, name, pool, "index", index)
 
 
+def check_range(op: str, index: Tensor, n_rows: int, pool: str) -> None:
+    """Refuse rows that a pool, of which the message tells, does not have; elsewhere than on a CPU looking would cost a wait."""
+    if index.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    wrong = (index < 0) | (index >= n_rows)
+    if wrong.any():
+        position = int(wrong.nonzero()[0])
+        raise IndexError(
+            f"{op}: index[{position}] = {int(index[position])} is out of range: {pool}, so allowed are 0 to {n_rows - 1}"
+        )
+
+
 def check_first_derivative(op: str) -> None:
     """Refuse, within a backward pass, to make a gradient that has one itself: it would be taken for a constant."""
     if torch.is_grad_enabled():

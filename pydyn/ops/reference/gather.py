@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pydyn.ops.reference.checks import check_device, check_pool
+from pydyn.ops.reference.checks import check_device, check_pool, check_range
 
 _CASTABLE = (torch.float16, torch.bfloat16, torch.float32)
 
@@ -20,6 +20,7 @@ def gather_rows(
     check_pool("gather_rows", "matrix", matrix, index)
     if matrix.shape[0] == 0 and index.shape[0] > 0:
         raise IndexError(f"gather_rows: index has {index.shape[0]} elements, but matrix has no rows")
+    check_range("gather_rows", index, len(matrix), f"matrix has {len(matrix)} rows")
     if dtype not in (None, matrix.dtype) and not (matrix.dtype in _CASTABLE and dtype in _CASTABLE):
         raise TypeError(
             "gather_rows: only float16, bfloat16 and float32 are cast into each other, got matrix of "

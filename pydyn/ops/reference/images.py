@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pydyn.ops.reference.checks import check_device, check_pool
+from pydyn.ops.reference.checks import check_device, check_pool, check_range
 
 
 def gather_images(
@@ -54,7 +54,8 @@ def gather_images(
     x = torch.where(flipped[:, None], width - 1 - column, column) + dx[:, None]
     y, x = y[:, :, None], x[:, None, :]
 
-    sample = index[:, None, None]
+    # Negative ones do not count from the end.
+    sample = torch.where(index < 0, len(images), index)[:, None, None]
     if rotation or shift:
         source_y, source_x = _warp(y, x, height, width, rotation, shift, philox(seed, index, counter, 1))
         below, right = source_y >> 8 & 255, source_x >> 8 & 255
@@ -153,6 +154,7 @@ def _check_gather_images(
     n_images, height, width, channels = images.shape
     if n_images == 0 and index.shape[0] > 0:
         raise IndexError(f"{op}: index has {index.shape[0]} elements, but there are no images")
+    check_range(op, index, n_images, f"there are {n_images} images")
     largest = 2**20
     if not (1 <= height <= largest and 1 <= width <= largest):
         raise ValueError(f"{op}: images must have sides of 1 to {largest} pixels, got shape {list(images.shape)}")
