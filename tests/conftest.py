@@ -4,9 +4,14 @@ import os
 import random
 
 import pytest
+from hypothesis import settings
 
 # Tests run side by side: one thread each, or they fight for the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine is no fault of what is tested.
+settings.register_profile("pydyn", deadline=None)
+settings.load_profile("pydyn")
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def counts(labels, division, part):
 
 
 @given(class_sizes=st.lists(st.integers(3, 60), min_size=2, max_size=6), test=shares, validation=shares, seed=seeds)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_stratified_parts_partition_the_images_and_hold_every_class(class_sizes, test, validation, seed):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(class_sizes)), class_sizes))
     split = Split(method="stratified", test=test, validation=validation, seed=seed)
@@ -49,7 +49,7 @@ def test_stratified_parts_partition_the_images_and_hold_every_class(class_sizes,
 
 
 @given(n_groups=st.integers(16, 40), test=st.floats(0.1, 0.5), validation=st.floats(0.1, 0.5), seed=seeds)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_groups_are_never_split_apart(n_groups, test, validation, seed):
     generator = np.random.default_rng(seed)
     ids = np.repeat(np.arange(n_groups), generator.integers(3, 12, n_groups)).astype(np.int32)
@@ -65,7 +65,7 @@ def test_groups_are_never_split_apart(n_groups, test, validation, seed):
 
 
 @given(sizes=st.lists(st.integers(1, 50), min_size=1, max_size=6), share=st.floats(0, 1), seed=seeds)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_draw_has_its_size_and_each_stratum_its_share(sizes, share, seed):
     strata = np.repeat(np.arange(len(sizes)), sizes)
     count = max(len(sizes), round(share * len(strata)))

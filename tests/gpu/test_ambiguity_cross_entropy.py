@@ -30,7 +30,7 @@ def make(n_rows, n_classes, seed=0, scale=3.0):
     return logits, target
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     n_rows=st.sampled_from((0, 1, 7, 130, 2000)),
     n_classes=st.sampled_from((1, 2, 3, 10, 16, 31, 32, 33, 100, 256, 1000, 1024, 1025, 1028, 5000)),

@@ -16,7 +16,7 @@ def make_images(n_images=40, height=9, width=11, channels=3):
     return torch.randint(0, 256, (n_images, height, width, channels), dtype=torch.uint8, generator=generator)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     shape=st.tuples(st.integers(1, 30), st.integers(1, 40), st.integers(1, 40), st.integers(1, 4)),
     n_out=st.integers(0, 50),

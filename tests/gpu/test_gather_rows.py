@@ -3,7 +3,7 @@ import sys
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pydyn.ops import gather_rows, reference
@@ -24,7 +24,6 @@ def make_index(n_rows, n_out, seed=0):
     return torch.randint(0, n_rows, (n_out,), generator=generator, device="cuda")
 
 
-@settings(deadline=None)
 @given(
     n_rows=st.integers(1, 40),
     row_length=st.sampled_from(ROW_LENGTHS),

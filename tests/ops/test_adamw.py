@@ -44,7 +44,7 @@ def stepped(step, weights: Tensor, gradients: Tensor, rates: Tensor, decays: Ten
 
 
 @pytest.mark.parametrize("step", STEPS)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 5), st.lists(st.integers(1, 40), min_size=0, max_size=2), st.integers(0, 2**32))
 def test_equals_an_optimiser_for_each_model(step, n_models, rest, seed):
     arguments = population((n_models, *rest), seed)

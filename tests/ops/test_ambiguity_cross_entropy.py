@@ -48,7 +48,7 @@ def calls(draw):
     return logits, target, options
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(call=calls(), dtype=st.sampled_from((torch.float32, torch.float16, torch.bfloat16)))
 def test_no_further_from_the_truth_than_eager_torch(call, dtype):
     logits, target, options = call

@@ -18,7 +18,7 @@ def torchs(images: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: i
     return max_pool2d(activations, 2) if max_pool else activations
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(0, 3), st.integers(1, 5), st.integers(5, 9), st.integers(1, 2), st.integers(0, 1), st.booleans())
 def test_equals_torch(n: int, channels: int, size: int, stride: int, padding: int, max_pool: bool) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -34,7 +34,7 @@ def by_reference(images, index, mean, std, *, memory_format, epoch, **options):
     )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     shape=st.tuples(st.integers(1, 30), st.integers(1, 40), st.integers(1, 40), st.integers(1, 4)),
     n_out=st.integers(0, 20),

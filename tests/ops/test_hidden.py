@@ -65,7 +65,7 @@ def test_equals_torchs_modules(op, shape):
 
 
 @needs_extension
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(2, 70)),
     st.sampled_from(DTYPES),

@@ -61,7 +61,7 @@ def exact_cases(draw):
 
 
 @needs_extension
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(exact_cases(), st.booleans())
 def test_gradient_is_that_of_autograd(case, clipped):
     architecture, parameters, images, batch = case

@@ -63,7 +63,7 @@ def without(architecture, parameters, layer, position):
 
 
 @needs_extension
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     filters=st.lists(st.integers(2, 19), min_size=1, max_size=2),
     size=st.tuples(st.integers(4, 17), st.integers(4, 17)),

@@ -81,7 +81,7 @@ def test_one_layer_is_pruned_too(random_network):
 
 
 @needs_extension
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.tuples(st.integers(1, 6), st.integers(1, 6)), st.integers(0, 2**32))
 def test_every_step_follows_the_rule(random_network, filters, seed):
     network, images = random_network(filters, seed=seed)
@@ -103,7 +103,7 @@ def test_every_step_follows_the_rule(random_network, filters, seed):
     assert left == [1] * len(filters) == list(pruning.network.architecture.filters)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(2, 9), min_size=1, max_size=2), st.data())
 def test_a_smaller_network_computes_what_a_masked_one_does(random_network, filters, data):
     network, images = random_network(filters, output_relu=data.draw(st.booleans()))

@@ -169,7 +169,7 @@ def in_order():
     return train(MIXTURE, epochs=1)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.permutations(range(len(MIXTURE))), st.integers(1, len(MIXTURE)))
 def test_results_come_in_the_order_of_the_settings(in_order, order, count):
     chosen = [MIXTURE[index] for index in order[:count]]
