@@ -333,6 +333,21 @@ def test_a_head_is_exported_with_the_weights_alone_that_it_was_trained_with(plai
     assert load_model(model)
 
 
+def test_a_head_is_exported_with_the_adapted_statistics_alone_that_its_features_are_of(trained, tmp_path):
+    results = tmp_path / "results"
+    shutil.copytree(trained["heads"].parents[6], results)
+    folder = results / trained["heads"].relative_to(trained["heads"].parents[6])
+    (file,) = results.rglob(ADAPTED)
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(
+        DataError, match=r"adapted\.safetensors: these are not the statistics that .*features\.h5 is of"
+    ):
+        export(folder, tmp_path / "model", onnx=False)
+    assert not (tmp_path / "model").exists()
+
+
 def test_by_the_command_line(trained, tmp_path):
     def pydyn(*arguments):
         command = [sys.executable, "-m", "pydyn", *map(str, arguments)]
