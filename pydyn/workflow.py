@@ -1,6 +1,7 @@
 """Running Snakemake so that the same command always finishes, also after a kill -9; and what rules need of their surroundings."""
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -52,9 +53,9 @@ def reproduce(arguments: Sequence[str]) -> int:
 
     SIGTERM is handed on to the jobs on this machine, which save what they have, and to Snakemake, which then ends.
 
-    Raises RunError for a Snakemake that is to work in another folder, whose report this would not see; and for configuration that
-    it would drop without a word. Raises ConfigError for files of configuration that it would end on with a traceback, or without
-    their name.
+    Raises RunError for a Snakemake that is to work in another folder, whose report this would not see; for configuration that it
+    would drop without a word; for a home that it cannot write to. Raises ConfigError for files of configuration that it would end
+    on with a traceback, or without their name.
     """
     if elsewhere := [argument for argument in arguments if argument.split("=")[0] in ("--directory", "-d")]:
         raise RunError(
@@ -62,6 +63,7 @@ def reproduce(arguments: Sequence[str]) -> int:
         )
     _refuse_repeated(arguments)
     read(*_configuration(arguments))
+    _refuse_closed_cache()
     command = [
         sys.executable,
         "-m",
@@ -104,6 +106,20 @@ def _refuse_repeated(arguments: Sequence[str]) -> None:
                 f"{names[0]} is given more than once, and Snakemake would take the last only; give all after one: "
                 f"{names[0]} {what} {what}"
             )
+
+
+def _refuse_closed_cache() -> None:
+    """Snakemake ends with a traceback where its cache cannot be, as in a container whose user has no home."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "snakemake"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        if not os.access(cache, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(cache))
+    except OSError as error:
+        raise RunError(
+            f"{cache}: {error.strerror}; Snakemake keeps a cache there: let HOME or XDG_CACHE_HOME name a folder that can be "
+            "written"
+        ) from None
 
 
 def _end(snakemake: int) -> None:

@@ -85,3 +85,16 @@ def test_so_is_the_configuration_itself(folder):
 def test_configuration_that_snakemake_would_drop_is_refused(folder, given):
     with pytest.raises(RunError, match=r"--config(file)? is given more than once, .* give all after one"):
         workflow.reproduce(given)
+
+
+def test_a_home_that_cannot_be_written_is_named_before_snakemake_ends_on_it(folder, tmp_path, monkeypatch):
+    (tmp_path / "config.yaml").write_text("studies: []\n")
+    (tmp_path / "home").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with pytest.raises(RunError, match=r"home/\.cache/snakemake: Not a directory; Snakemake .* XDG_CACHE_HOME"):
+        workflow.reproduce(["-n"])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(workflow.subprocess, "Popen", lambda command: type("Done", (), {"wait": lambda self: 3})())
+    monkeypatch.setattr(workflow.signal, "signal", lambda *arguments: None)
+    assert workflow.reproduce(["-n"]) == 3
