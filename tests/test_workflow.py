@@ -98,3 +98,20 @@ def test_a_home_that_cannot_be_written_is_named_before_snakemake_ends_on_it(fold
     monkeypatch.setattr(workflow.subprocess, "Popen", lambda command: type("Done", (), {"wait": lambda self: 3})())
     monkeypatch.setattr(workflow.signal, "signal", lambda *arguments: None)
     assert workflow.reproduce(["-n"]) == 3
+
+
+def test_keys_below_the_top_level_are_refused_on_the_command_line(folder):
+    with pytest.raises(RunError, match=r"--config dynamic\.epochs=3: .* top level .* --configfile FILE"):
+        workflow.reproduce(["--cores", "1", "--config", "device=cpu", "dynamic.epochs=3", "-n"])
+    with pytest.raises(RunError, match=r"--config nothing: "):
+        workflow.reproduce(["-C", "nothing"])
+
+
+def test_a_workflow_that_is_only_planned_names_no_report_of_another(folder, tmp_path, monkeypatch, capfd):
+    (tmp_path / "config.yaml").write_text("studies: []\n")
+    (tmp_path / "index.html").touch()
+    workflow.tell_report(tmp_path / "index.html")
+    monkeypatch.setattr(workflow.subprocess, "Popen", lambda command: type("Done", (), {"wait": lambda self: 0})())
+    monkeypatch.setattr(workflow.signal, "signal", lambda *arguments: None)
+    assert workflow.reproduce(["-n", "--config", "results=elsewhere"]) == 0
+    assert "Report" not in capfd.readouterr().out
