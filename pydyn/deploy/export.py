@@ -138,17 +138,15 @@ def _batch_size(run: FrugalRun) -> int:
 def export(run_folder: Path, output: Path, onnx: bool) -> ModelDescription:
     """Write a Run's classifier into a folder of its own: `model.safetensors`, `model.json`, and on demand `model.onnx`.
 
-    A model that was there before is replaced whole.
+    A model that was there before is replaced whole, or stays whole.
 
     Raises RunError or DataError as `load_run` does; DataError if the ONNX file would not compute the same.
     """
     model = load_run(run_folder)
     if onnx:
-        output.mkdir(parents=True, exist_ok=True)
-        export_onnx(model, output / ONNX)
-    else:
-        (output / ONNX).unlink(missing_ok=True)  # of the model that was there before: it would pass for this one
-    return save_model(model, output)
+        return save_model(model, output, lambda: export_onnx(model, output / ONNX))
+    # The one of the model that was there before would pass for this one's.
+    return save_model(model, output, lambda: (output / ONNX).unlink(missing_ok=True))
 
 
 def export_onnx(model: Model, path: Path) -> float:

@@ -1,6 +1,7 @@
 """Models to take away: the same classes as in the test evaluation, images of any kind, ONNX, and what is refused."""
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -146,6 +147,22 @@ def test_an_onnx_file_of_the_model_before_does_not_stay_beside_another(trained, 
     (tmp_path / "model.onnx").write_bytes(b"of the model before")
     export(trained["fine-tuning"], tmp_path, onnx=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == [DESCRIPTION, WEIGHTS]
+
+
+@pytest.mark.parametrize("onnx", [False, True])
+def test_an_export_that_fails_leaves_the_model_before_as_it_was(trained, models, tmp_path, monkeypatch, onnx):
+    model = shutil.copytree(models / "heads", tmp_path / "model")
+    (model / "model.onnx").write_bytes(b"of the model before")
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+
+    def fail(*arguments, **named):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("pydyn.deploy.model_file.save_file", fail)
+    monkeypatch.setattr("pydyn.deploy.export.export_onnx", lambda model, path: path.write_bytes(b"of this model"))
+    with pytest.raises(OSError, match="No space left"):
+        export(trained["fine-tuning"], model, onnx=onnx)
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
 
 
 def test_an_onnx_file_that_would_differ_is_not_written(models, tmp_path, monkeypatch):
