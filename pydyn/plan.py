@@ -64,9 +64,14 @@ def make_plan(raw: Mapping[str, Any]) -> Plan:
     """
     config = parse(raw)
     data_root = Path(config.data_root)
-    blocking = [path for path in [Path(config.results), *Path(config.results).parents] if path.is_file()]
-    if blocking:
-        raise ConfigError(f"results = {config.results!r}: {blocking[0]} is a file; name a folder")
+    for path in [Path(config.results), *Path(config.results).parents]:
+        if path.is_file():
+            raise ConfigError(f"results = {config.results!r}: {path} is a file; name a folder")
+        if path.is_symlink() and not path.exists():
+            raise ConfigError(
+                f"results = {config.results!r}: {path} is a link that leads nowhere; make or mount what it leads to, or name "
+                "another folder"
+            )
     used = sorted({name for study in config.studies for name in registry.STUDIES[study].datasets(config)})
     for name in used:
         dataset = config.datasets[name]
