@@ -45,8 +45,12 @@ if workflow.is_main_process and not workflow.output_settings.dryrun:
         tell_report(Path(REPORT))
         HOLDER = hold_results(PLAN.results)
         if HOLDER is None:
-            for mark in forget_false_marks(PLAN):
-                print(f"{mark}: Runs that it calls complete are gone", file=sys.stderr)
+            if forgotten := forget_false_marks(PLAN):
+                print(
+                    f"{forgotten[0]}{f' and {len(forgotten) - 1} more' if forgotten[1:] else ''}: Runs that it calls complete are "
+                    "gone, or of another configuration",
+                    file=sys.stderr,
+                )
     except OSError as error:
         raise WorkflowError(in_a_line(error)) from None
 USES_GPU = PLAN.config.device == "cuda" or (PLAN.config.device == "auto" and has_gpu())
