@@ -67,6 +67,15 @@ RUNS_OF_JOBS = json.dumps(
         for study, chunks in PLAN.chunks.items()
     }
 )
+PLAN_FILE = f"{RESULTS}/plan.json"
+if workflow.is_main_process and not workflow.output_settings.dryrun and HOLDER is None:
+    # Where nothing is left to do, `onstart` does not come, and what is damaged would stay so.
+    for file, content in ((CONFIG, RESOLVED), (PLAN_FILE, RUNS_OF_JOBS)):
+        try:
+            if Path(REPORT).exists():
+                read(file)
+        except PydynError:
+            write_text(file, content)
 
 
 def memory(megabytes, per_input=0):
@@ -103,7 +112,7 @@ onstart:
             raise refused(PLAN.results, HOLDER)
         cancel_left_jobs(Path.cwd())
         write_text(CONFIG, RESOLVED)
-        write_text(f"{RESULTS}/plan.json", RUNS_OF_JOBS)
+        write_text(PLAN_FILE, RUNS_OF_JOBS)
     except PydynError as error:
         raise WorkflowError(str(error)) from None
     except OSError as error:
