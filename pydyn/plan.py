@@ -1,5 +1,6 @@
 """From a raw configuration to what a workflow does with it. Imports no torch: Snakemake plans with it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,18 +42,31 @@ class Plan:
 
 
 def forget_false_marks(plan: Plan) -> list[Path]:
-    """Remove files that say that a chunk's Runs are complete where a Run's files were removed since; returns what was removed.
+    """Remove files that say that a chunk's Runs are complete where a Run's files were removed since, or where these Runs are of
+    another configuration; returns what was removed.
 
-    Snakemake looks at these files only: without this it would find nothing to do.
+    Snakemake looks at these files only, and at records that it keeps in the folder that it is started in: without this it would
+    find nothing to do, where such records are not there.
     """
     removed = []
     for study, chunks in plan.chunks.items():
         for name, chunk in chunks.items():
             mark = plan.results / study / "chunks" / f"{name}.json"
-            if mark.exists() and not all(run.is_complete(plan.results) for run in chunk.runs):
+            if mark.exists() and not (
+                _digests_in(mark) == [run.digest for run in chunk.runs]
+                and all(run.is_complete(plan.results) for run in chunk.runs)
+            ):
                 mark.unlink()
                 removed.append(mark)
     return removed
+
+
+def _digests_in(mark: Path) -> list[str] | None:
+    """Of the Runs that a chunk's file calls complete; None if it cannot be read."""
+    try:
+        return [made["digest"] for made in json.loads(mark.read_text(encoding="utf-8"))["runs"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def make_plan(raw: Mapping[str, Any]) -> Plan:
@@ -64,9 +78,14 @@ def make_plan(raw: Mapping[str, Any]) -> Plan:
     """
     config = parse(raw)
     data_root = Path(config.data_root)
-    blocking = [path for path in [Path(config.results), *Path(config.results).parents] if path.is_file()]
-    if blocking:
-        raise ConfigError(f"results = {config.results!r}: {blocking[0]} is a file; name a folder")
+    for path in [Path(config.results), *Path(config.results).parents]:
+        if path.is_file():
+            raise ConfigError(f"results = {config.results!r}: {path} is a file; name a folder")
+        if path.is_symlink() and not path.exists():
+            raise ConfigError(
+                f"results = {config.results!r}: {path} is a link that leads nowhere; make or mount what it leads to, or name "
+                "another folder"
+            )
     used = sorted({name for study in config.studies for name in registry.STUDIES[study].datasets(config)})
     for name in used:
         dataset = config.datasets[name]

@@ -1,6 +1,7 @@
 """Running Snakemake so that the same command always finishes, also after a kill -9; and what rules need of their surroundings."""
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -23,6 +24,7 @@ PROFILE = Path("workflow/profiles/default")
 # What the Snakefile reads first, and what names the files that are laid over it.
 DEFAULTS = Path("config.yaml")
 CONFIGFILE = ("--configfile", "--configfiles")
+CONFIG = ("--config", "-C")
 
 
 def use_own_tools() -> None:
@@ -52,16 +54,18 @@ def reproduce(arguments: Sequence[str]) -> int:
 
     SIGTERM is handed on to the jobs on this machine, which save what they have, and to Snakemake, which then ends.
 
-    Raises RunError for a Snakemake that is to work in another folder, whose report this would not see; and for configuration that
-    it would drop without a word. Raises ConfigError for files of configuration that it would end on with a traceback, or without
-    their name.
+    Raises RunError for a Snakemake that is to work in another folder, whose report this would not see; for configuration that it
+    would drop without a word; for a home that it cannot write to. Raises ConfigError for files of configuration that it would end
+    on with a traceback, or without their name.
     """
     if elsewhere := [argument for argument in arguments if argument.split("=")[0] in ("--directory", "-d")]:
         raise RunError(
             f"{elsewhere[0]}: `pydyn reproduce` works in the folder it is started in; use Snakemake itself for another"
         )
     _refuse_repeated(arguments)
+    _refuse_keys_within(arguments)
     read(*_configuration(arguments))
+    _refuse_closed_cache()
     command = [
         sys.executable,
         "-m",
@@ -70,12 +74,14 @@ def reproduce(arguments: Sequence[str]) -> int:
         "--rerun-incomplete",
         *_for_this_machine(arguments),
     ]
+    report = SNAKEMAKE_FOLDER / REPORT
+    # Of an earlier workflow, perhaps on other results: one that is only planned leaves no word.
+    report.unlink(missing_ok=True)
     process = subprocess.Popen(command)
     # A terminal sends Ctrl-C to both.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: _end(process.pid))
     status = process.wait()
-    report = SNAKEMAKE_FOLDER / REPORT
     if status == 0 and report.exists() and Path(report.read_text(encoding="utf-8")).exists():
         print(f"Report: {report.read_text(encoding='utf-8')}", flush=True)
     return status
@@ -83,27 +89,57 @@ def reproduce(arguments: Sequence[str]) -> int:
 
 def _configuration(arguments: Sequence[str]) -> list[Path]:
     """The files of configuration that Snakemake will read."""
-    files, of_configuration = [DEFAULTS] if DEFAULTS.is_file() else [], False
+    defaults = [DEFAULTS] if DEFAULTS.is_file() else []
+    return defaults + [Path(value) for value in _values(CONFIGFILE, arguments)]
+
+
+def _values(names: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    """What is given to an option that takes several values."""
+    values, of_option = [], False
     for argument in arguments:
         option, _, value = argument.partition("=")
-        if option in CONFIGFILE:
-            of_configuration = not value
-            files += [Path(value)] if value else []
+        if option in names:
+            of_option = not value
+            values += [value] if value else []
         elif argument.startswith("-"):
-            of_configuration = False
-        elif of_configuration:
-            files.append(Path(argument))
-    return files
+            of_option = False
+        elif of_option:
+            values.append(argument)
+    return values
+
+
+def _refuse_keys_within(arguments: Sequence[str]) -> None:
+    """Snakemake ends with a traceback on what is no key of the top level with a value."""
+    for entry in _values(CONFIG, arguments):
+        if not re.fullmatch(r"[A-Za-z_][\w-]+=.*", entry, flags=re.DOTALL):
+            raise RunError(
+                f"--config {entry}: only keys of the top level can be given here, as results=FOLDER; write others into a file "
+                "and lay it over: --configfile FILE"
+            )
 
 
 def _refuse_repeated(arguments: Sequence[str]) -> None:
     """Of options that take several values Snakemake keeps the last only, where they are given twice."""
-    for names, what in ((CONFIGFILE, "FILE"), (("--config", "-C"), "KEY=VALUE")):
+    for names, what in ((CONFIGFILE, "FILE"), (CONFIG, "KEY=VALUE")):
         if sum(argument.split("=")[0] in names for argument in arguments) > 1:
             raise RunError(
                 f"{names[0]} is given more than once, and Snakemake would take the last only; give all after one: "
                 f"{names[0]} {what} {what}"
             )
+
+
+def _refuse_closed_cache() -> None:
+    """Snakemake ends with a traceback where its cache cannot be, as in a container whose user has no home."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "snakemake"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        if not os.access(cache, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(cache))
+    except OSError as error:
+        raise RunError(
+            f"{cache}: {error.strerror}; Snakemake keeps a cache there: let HOME or XDG_CACHE_HOME name a folder that can be "
+            "written"
+        ) from None
 
 
 def _end(snakemake: int) -> None:

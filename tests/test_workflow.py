@@ -85,3 +85,33 @@ def test_so_is_the_configuration_itself(folder):
 def test_configuration_that_snakemake_would_drop_is_refused(folder, given):
     with pytest.raises(RunError, match=r"--config(file)? is given more than once, .* give all after one"):
         workflow.reproduce(given)
+
+
+def test_a_home_that_cannot_be_written_is_named_before_snakemake_ends_on_it(folder, tmp_path, monkeypatch):
+    (tmp_path / "config.yaml").write_text("studies: []\n")
+    (tmp_path / "home").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with pytest.raises(RunError, match=r"home/\.cache/snakemake: Not a directory; Snakemake .* XDG_CACHE_HOME"):
+        workflow.reproduce(["-n"])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(workflow.subprocess, "Popen", lambda command: type("Done", (), {"wait": lambda self: 3})())
+    monkeypatch.setattr(workflow.signal, "signal", lambda *arguments: None)
+    assert workflow.reproduce(["-n"]) == 3
+
+
+def test_keys_below_the_top_level_are_refused_on_the_command_line(folder):
+    with pytest.raises(RunError, match=r"--config dynamic\.epochs=3: .* top level .* --configfile FILE"):
+        workflow.reproduce(["--cores", "1", "--config", "device=cpu", "dynamic.epochs=3", "-n"])
+    with pytest.raises(RunError, match=r"--config nothing: "):
+        workflow.reproduce(["-C", "nothing"])
+
+
+def test_a_workflow_that_is_only_planned_names_no_report_of_another(folder, tmp_path, monkeypatch, capfd):
+    (tmp_path / "config.yaml").write_text("studies: []\n")
+    (tmp_path / "index.html").touch()
+    workflow.tell_report(tmp_path / "index.html")
+    monkeypatch.setattr(workflow.subprocess, "Popen", lambda command: type("Done", (), {"wait": lambda self: 0})())
+    monkeypatch.setattr(workflow.signal, "signal", lambda *arguments: None)
+    assert workflow.reproduce(["-n", "--config", "results=elsewhere"]) == 0
+    assert "Report" not in capfd.readouterr().out

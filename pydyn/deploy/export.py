@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from pydyn.data.store import ImageStore
 from pydyn.deploy.model_file import Model, ModelDescription, save_model
 from pydyn.errors import DataError, RunError
-from pydyn.features.jobs import load_adapted
-from pydyn.features.store import FEATURES, FeatureStore
+from pydyn.features.jobs import Adapted, load_adapted
+from pydyn.features.store import ADAPTED, FEATURES, FeatureStore
 from pydyn.files import whole_or_absent
 from pydyn.models.backbones import LoadedBackbone, load_backbone
 from pydyn.models.classifier import Classifier
@@ -70,6 +70,8 @@ def _network(summary: FrugalSummary, root: Path, weights: dict[str, torch.Tensor
         backbone, adapted = load_adapted(run.features, run.features.directory(root), summary.data)
         if adapted is None:
             _require_same(backbone, summary, run, root)
+        else:
+            _require_same_adaptation(adapted, run.features.directory(root))
         return backbone, Classifier(backbone.network, fold(from_weights(weights)))
     backbone = load_backbone(run.backbone)
     head = from_weights(
@@ -81,7 +83,7 @@ def _network(summary: FrugalSummary, root: Path, weights: dict[str, torch.Tensor
 
 
 def _require_same(backbone: LoadedBackbone, summary: FrugalSummary, run: HeadRun, root: Path) -> None:
-    """Refuse weights that are not those whose features a head was trained on; an adapted backbone's file tells by itself."""
+    """Refuse weights that are not those whose features a head was trained on."""
     with FeatureStore.open(run.features.directory(root) / FEATURES) as features:
         if fingerprint_of(run, summary.data, features.digest, summary.code) != summary.fingerprint:
             raise DataError(
@@ -92,6 +94,20 @@ def _require_same(backbone: LoadedBackbone, summary: FrugalSummary, run: HeadRun
                 f"{backbone.origin}: these are not the weights that the Run {run.id} was trained with; bring those back, or run "
                 "the workflow again"
             )
+
+
+def _require_same_adaptation(adapted: Adapted, directory: Path) -> None:
+    """Refuse statistics that are not those that features were extracted with, where these are still there to tell."""
+    try:
+        with FeatureStore.open(directory / FEATURES) as features:
+            extracted_with = features.description["adaptation"]["digest"]
+    except DataError:  # gone, or without its shards: a model takes none of them along
+        return
+    if extracted_with != adapted.digest:
+        raise DataError(
+            f"{directory / ADAPTED}: these are not the statistics that {directory / FEATURES} is of; delete it and run the "
+            "workflow again"
+        )
 
 
 def _description(summary: FrugalSummary, backbone: LoadedBackbone, store: ImageStore) -> ModelDescription:
@@ -122,17 +138,15 @@ def _batch_size(run: FrugalRun) -> int:
 def export(run_folder: Path, output: Path, onnx: bool) -> ModelDescription:
     """Write a Run's classifier into a folder of its own: `model.safetensors`, `model.json`, and on demand `model.onnx`.
 
-    A model that was there before is replaced whole.
+    A model that was there before is replaced whole, or stays whole.
 
     Raises RunError or DataError as `load_run` does; DataError if the ONNX file would not compute the same.
     """
     model = load_run(run_folder)
     if onnx:
-        output.mkdir(parents=True, exist_ok=True)
-        export_onnx(model, output / ONNX)
-    else:
-        (output / ONNX).unlink(missing_ok=True)  # of the model that was there before: it would pass for this one
-    return save_model(model, output)
+        return save_model(model, output, lambda: export_onnx(model, output / ONNX))
+    # The one of the model that was there before would pass for this one's.
+    return save_model(model, output, lambda: (output / ONNX).unlink(missing_ok=True))
 
 
 def export_onnx(model: Model, path: Path) -> float:

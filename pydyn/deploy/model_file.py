@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 
 from pydyn.errors import DataError
-from pydyn.files import whole_or_absent, write_text
+from pydyn.files import whole_or_absent
 from pydyn.models.backbones import Preprocessing, build_backbone, state_digest
 from pydyn.models.classifier import Classifier
 from pydyn.models.heads import from_weights
@@ -79,15 +79,19 @@ class Model:
     description: ModelDescription
 
 
-def save_model(model: Model, folder: Path) -> ModelDescription:
-    """Write both files into a folder; the description, which makes it complete, last. Returns it with the weights' digest."""
+def save_model(model: Model, folder: Path, beside: Callable[[], object] = lambda: None) -> ModelDescription:
+    """Write both files into a folder; the description, which makes it complete, last. Returns it with the weights' digest.
+
+    `beside` is called when both are written, and before they replace what was there: if it fails, nothing has changed.
+    """
     state = {name: value.contiguous() for name, value in model.network.state_dict().items()}
     description = replace(model.description, digest=state_digest(state))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / DESCRIPTION).unlink(missing_ok=True)
-    with whole_or_absent(folder / WEIGHTS) as temporary:
-        save_file(state, temporary, metadata={"pydyn": json.dumps({"run": description.run})})
-    write_text(folder / DESCRIPTION, json.dumps(description.to_dict(), indent=2, ensure_ascii=False) + "\n")
+    with whole_or_absent(folder / DESCRIPTION) as described:
+        described.write_text(json.dumps(description.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        with whole_or_absent(folder / WEIGHTS) as temporary:
+            save_file(state, temporary, metadata={"pydyn": json.dumps({"run": description.run})})
+            beside()
+            (folder / DESCRIPTION).unlink(missing_ok=True)
     return description
 
 

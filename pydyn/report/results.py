@@ -264,7 +264,7 @@ def read_run(run: Run, results: Path, data: DataFacts) -> Result:
         with (directory / "times_trained.npy").open("rb") as file:
             # np.load takes archives too, and ends in errors of theirs.
             times_trained = np.lib.format.read_array(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # its reader takes a damaged header for Python, and raises what that does
         raise RunError(f"Run {run.id} cannot be read: times_trained.npy ({error}); {what_to_do}") from None
     if times_trained.shape != (summary.n_pool,) or times_trained.sum() != summary.images_trained:
         raise RunError(f"Run {run.id}: times_trained.npy and summary.json contradict each other; {what_to_do}")

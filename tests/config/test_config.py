@@ -388,9 +388,16 @@ def test_a_study_without_experiments_is_refused(raw):
     assert "dynamic: asks for no experiment" in refusal(raw)
 
 
-def test_a_file_where_results_should_go_is_refused(raw, tmp_path):
+def test_a_file_or_a_link_to_nowhere_where_results_should_go_is_refused(raw, tmp_path):
     (tmp_path / "file").write_text("")
     assert "file is a file; name a folder" in refusal({**raw, "results": str(tmp_path / "file" / "results")})
+    (tmp_path / "disk").symlink_to(tmp_path / "gone")
+    (tmp_path / "ring").symlink_to(tmp_path / "ring")
+    for link in ("disk", "ring"):
+        for results in (tmp_path / link, tmp_path / link / "results"):
+            assert f"{link} is a link that leads nowhere; " in refusal({**raw, "results": str(results)})
+    (tmp_path / "gone").mkdir()
+    assert make_plan({**raw, "results": str(tmp_path / "disk" / "results")})
 
 
 def test_what_was_resolved_is_read_back_the_same(raw, tmp_path):

@@ -1,6 +1,7 @@
 """Models to take away: the same classes as in the test evaluation, images of any kind, ONNX, and what is refused."""
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -146,6 +147,22 @@ def test_an_onnx_file_of_the_model_before_does_not_stay_beside_another(trained, 
     (tmp_path / "model.onnx").write_bytes(b"of the model before")
     export(trained["fine-tuning"], tmp_path, onnx=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == [DESCRIPTION, WEIGHTS]
+
+
+@pytest.mark.parametrize("onnx", [False, True])
+def test_an_export_that_fails_leaves_the_model_before_as_it_was(trained, models, tmp_path, monkeypatch, onnx):
+    model = shutil.copytree(models / "heads", tmp_path / "model")
+    (model / "model.onnx").write_bytes(b"of the model before")
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+
+    def fail(*arguments, **named):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("pydyn.deploy.model_file.save_file", fail)
+    monkeypatch.setattr("pydyn.deploy.export.export_onnx", lambda model, path: path.write_bytes(b"of this model"))
+    with pytest.raises(OSError, match="No space left"):
+        export(trained["fine-tuning"], model, onnx=onnx)
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
 
 
 def test_an_onnx_file_that_would_differ_is_not_written(models, tmp_path, monkeypatch):
@@ -370,6 +387,21 @@ def test_a_head_is_exported_with_the_weights_alone_that_it_was_trained_with(plai
     with pytest.raises(DataError, match=r"features\.h5 holds other features than the Run .* was trained on"):
         export(folder, model, onnx=False)
     assert load_model(model)
+
+
+def test_a_head_is_exported_with_the_adapted_statistics_alone_that_its_features_are_of(trained, tmp_path):
+    results = tmp_path / "results"
+    shutil.copytree(trained["heads"].parents[6], results)
+    folder = results / trained["heads"].relative_to(trained["heads"].parents[6])
+    (file,) = results.rglob(ADAPTED)
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(
+        DataError, match=r"adapted\.safetensors: these are not the statistics that .*features\.h5 is of"
+    ):
+        export(folder, tmp_path / "model", onnx=False)
+    assert not (tmp_path / "model").exists()
 
 
 def test_by_the_command_line(trained, tmp_path):

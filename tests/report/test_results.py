@@ -132,6 +132,14 @@ def cut_times_trained(directory: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4])
 
 
+def flip_a_bit_of_times_trained(directory: Path) -> None:
+    """The length that the header is said to have: it no longer ends where the reader thinks."""
+    path = directory / "times_trained.npy"
+    content = bytearray(path.read_bytes())
+    content[8] ^= 1 << 6
+    path.write_bytes(content)
+
+
 def archive_times_trained(directory: Path) -> None:
     path = directory / "times_trained.npy"
     with path.open("wb") as file:
@@ -168,6 +176,7 @@ def change(directory: Path, edit: Callable[[dict[str, Any]], None]) -> None:
         (swap_epochs, "history.csv and summary.json contradict each other"),
         (empty_times_trained, "cannot be read: times_trained.npy"),
         (cut_times_trained, "cannot be read: times_trained.npy"),
+        (flip_a_bit_of_times_trained, "cannot be read: times_trained.npy"),
         (archive_times_trained, "cannot be read: times_trained.npy"),
         (half_archive_times_trained, "cannot be read: times_trained.npy"),
         (change_seed, "holds another Run"),

@@ -57,6 +57,20 @@ def test_a_lost_shard_is_extracted_again_when_heads_need_it_and_no_other(copied)
 
 
 @in_finished
+def test_adapted_statistics_that_were_removed_are_made_again_for_the_report_and_heads_stay(copied):
+    heads = next(run for run in runs_of(copied, "workflow/presets/ci.yaml") if isinstance(run, HeadRun) and run.adapted)
+    summary = heads.directory(copied.results) / "summary.json"
+    adapted, before = heads.features.directory(copied.results) / "adapted.safetensors", summary.read_bytes()
+    adapted.unlink()
+    (copied.results / "report" / "index.html").unlink()
+    done = copied.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert adapted.exists()
+    assert (copied.results / "report" / "index.html").exists()
+    assert summary.read_bytes() == before
+
+
+@in_finished
 def test_in_another_country_emissions_of_every_stage_are_read_again(copied):
     copied.change(frugal={"country": "DEU"})
     planned = copied.run("-n", "--quiet", "rules")

@@ -150,6 +150,16 @@ def test_an_error_that_names_no_run_is_shown_and_so_is_one_of_a_job_that_trains_
     assert "no such image" in problem
 
 
+@pytest.mark.parametrize("name", ["config.json", "plan.json"])
+def test_what_is_damaged_is_written_again_though_nothing_is_left_to_do(copied, name):
+    (copied.results / name).write_text("{")
+    with pytest.raises(PydynError, match=name):
+        read_status(copied.results)
+    done = copied.run()
+    assert "Nothing to be done" in done.stdout + done.stderr
+    read_status(copied.results)
+
+
 @pytest.mark.parametrize("study", ["dynamic", "another"])
 def test_a_plan_of_another_configuration_is_refused(finished, tmp_path, study):
     (tmp_path / "config.json").write_bytes((finished.results / "config.json").read_bytes())

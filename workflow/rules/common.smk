@@ -45,8 +45,12 @@ if workflow.is_main_process and not workflow.output_settings.dryrun:
         tell_report(Path(REPORT))
         HOLDER = hold_results(PLAN.results)
         if HOLDER is None:
-            for mark in forget_false_marks(PLAN):
-                print(f"{mark}: Runs that it calls complete are gone", file=sys.stderr)
+            if forgotten := forget_false_marks(PLAN):
+                print(
+                    f"{forgotten[0]}{f' and {len(forgotten) - 1} more' if forgotten[1:] else ''}: Runs that it calls complete are "
+                    "gone, or of another configuration",
+                    file=sys.stderr,
+                )
     except OSError as error:
         raise WorkflowError(in_a_line(error)) from None
 USES_GPU = PLAN.config.device == "cuda" or (PLAN.config.device == "auto" and has_gpu())
@@ -63,6 +67,15 @@ RUNS_OF_JOBS = json.dumps(
         for study, chunks in PLAN.chunks.items()
     }
 )
+PLAN_FILE = f"{RESULTS}/plan.json"
+if workflow.is_main_process and not workflow.output_settings.dryrun and HOLDER is None:
+    # Where nothing is left to do, `onstart` does not come, and what is damaged would stay so.
+    for file, content in ((CONFIG, RESOLVED), (PLAN_FILE, RUNS_OF_JOBS)):
+        try:
+            if Path(REPORT).exists():
+                read(file)
+        except PydynError:
+            write_text(file, content)
 
 
 def memory(megabytes, per_input=0):
@@ -99,7 +112,7 @@ onstart:
             raise refused(PLAN.results, HOLDER)
         cancel_left_jobs(Path.cwd())
         write_text(CONFIG, RESOLVED)
-        write_text(f"{RESULTS}/plan.json", RUNS_OF_JOBS)
+        write_text(PLAN_FILE, RUNS_OF_JOBS)
     except PydynError as error:
         raise WorkflowError(str(error)) from None
     except OSError as error:

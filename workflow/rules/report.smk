@@ -2,6 +2,12 @@ rule report:
     input:
         chunks=complete_chunks,
         stores=[PLAN.store(dataset) for dataset in PLAN.pools],
+        # Made of them are heads that are complete: nothing else would miss them.
+        adapted=[
+            f"{FEATURES}/{name}/adapted.safetensors"
+            for name, features in PLAN.features.items()
+            if features.adaptation
+        ],
     output:
         page=REPORT,
         tables=directory(f"{RESULTS}/report/tables"),
