@@ -11,30 +11,30 @@ from pydyn.data.store import StoreWriter
 from pydyn.report.results import read_facts
 from pydyn.report.sections import data_section
 
-# What each of nine images shows, its class, and its part: three each for training, validation and test.
-SHOWN = [1, 2, 3, 4, 1, 5, 2, 6, 6]
-LABELS = [0, 1, 0, 1, 0, 1, 0, 1, 1]
+# What each of twelve images shows, its class, and its part: four each for training, validation and test.
+SHOWN = [1, 2, 3, 7, 4, 1, 5, 8, 2, 2, 6, 6]
+LABELS = [0, 1, 0, 1, 0, 0, 1, 1, 0, 1, 1, 1]
 FILES = {"source": "folder", "path": "photos"}
 
 
 def write(results: Path, shown: list[int], declaration: dict[str, str]) -> None:
     pixels = np.tile(np.array(shown, np.uint8)[:, None, None, None], (1, 8, 8, 1))
     (results / "data").mkdir(parents=True)
-    with StoreWriter(results / "data" / "mine.h5", 9, (8, 8, 1)) as writer:
+    with StoreWriter(results / "data" / "mine.h5", 12, (8, 8, 1)) as writer:
         writer.add(pixels)
         writer.finish(
             {"dataset": "mine", "declaration": json.dumps(declaration), "created_by": "{}"},
             {
                 "labels": np.array(LABELS),
-                "split": np.repeat([0, 1, 2], 3).astype(np.uint8),
-                "group": np.full(9, -1, np.int32),
+                "split": np.repeat([0, 1, 2], 4).astype(np.uint8),
+                "group": np.full(12, -1, np.int32),
                 "mean": np.full(1, 0.25),
                 "std": np.full(1, 0.125),
             },
             {
                 "class_names": ["a", "b"],
                 "group_names": [],
-                "source": [f"{number}.png" for number in range(9)],
+                "source": [f"{number}.png" for number in range(12)],
                 "skipped": [],
                 "skipped_reason": [],
             },
@@ -47,9 +47,9 @@ def test_copies_are_counted_over_the_whole_store(
 ) -> None:
     monkeypatch.setattr("pydyn.data.copies.BLOCK_BYTES", block_bytes)
     write(tmp_path, SHOWN, FILES)
-    # 4 is as 0, 6 as 1 but of another class and for test, 8 as 7, both for test.
+    # 5 is as 0; 8 and 9, for test, as 1, one of them of another class; 11 as 10, both for test.
     assert read_facts("mine", tmp_path).copies == Copies(
-        3, ("0.png", "4.png"), in_test=1, of_other_class=1, first_of_other_class=("1.png", "6.png")
+        4, ("0.png", "5.png"), in_test=2, of_other_class=1, first_of_other_class=("1.png", "8.png")
     )
 
 
@@ -57,15 +57,15 @@ def test_the_page_warns_of_them(tmp_path: Path) -> None:
     write(tmp_path, SHOWN, FILES)
     (told,) = [block.text for block in data_section([read_facts("mine", tmp_path)]).blocks if block.kind == "paragraph"]  # type: ignore[union-attr]
     assert told == (
-        "Copies, pixel by pixel, of other images: 3 of 9, such as 4.png of 0.png. Test images of which the same is among those "
-        "for training and validation, which flatters whatever is trained: 1 of 3, in this division. Copies of an image of "
+        "Copies, pixel by pixel, of other images: 4 of 12, such as 5.png of 0.png. Test images of which the same is among those "
+        "for training and validation, which flatters whatever is trained: 2 of 4, in this division. Copies of an image of "
         "another class: 1; one of the two is wrong."
     )
 
 
 @pytest.mark.parametrize(
     ("shown", "declaration"),
-    [(list(range(9)), FILES), (SHOWN, {"source": "shapes"}), (SHOWN, {"source": "torchvision"})],
+    [(list(range(12)), FILES), (SHOWN, {"source": "shapes"}), (SHOWN, {"source": "torchvision"})],
 )
 def test_of_none_and_of_those_that_are_no_files_nothing_is_said(
     tmp_path: Path, shown: list[int], declaration: dict[str, str]
