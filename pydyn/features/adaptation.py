@@ -52,10 +52,11 @@ def adapt(
     try:
         for layer in layers:
             layer.train()
-            layer.momentum = setting.momentum
         before = _means(layers)
         with torch.no_grad():
-            for _, images in zip(range(setting.max_batches), batches, strict=False):
+            for number, images in zip(range(1, setting.max_batches + 1), batches, strict=False):
+                for layer in layers:
+                    layer.momentum = setting.weight(number)
                 (forward or network)(images)
                 after = _means(layers)
                 changes.append(float((after - before).norm() / before.norm()))

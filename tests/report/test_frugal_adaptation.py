@@ -6,11 +6,12 @@ from pydyn.report.frugal.adaptation import adaptation_drawing, adaptation_senten
 from pydyn.report.frugal.read import read_frugal
 from tests.report.frugal_pages import report, synthesise, write_adaptation
 
+FOLLOWING = {"frugal": {"adaptation": {"momentum": 0.1}}}
 FEATURES = "frugal/features/breakhis/resnet18-imagenet"
 
 
 def test_the_picture_says_how_far_statistics_moved(tmp_path: Path) -> None:
-    results = read_frugal(synthesise(tmp_path)[0], tmp_path)
+    results = read_frugal(synthesise(tmp_path, FOLLOWING)[0], tmp_path)
     drawing = adaptation_drawing(results)
     assert drawing is not None
     # 1 - 0.9^20 and 1 - 0.9^22
@@ -19,12 +20,19 @@ def test_the_picture_says_how_far_statistics_moved(tmp_path: Path) -> None:
 
 
 def test_an_adaptation_that_ended_at_once_is_said_with_what_to_do(tmp_path: Path) -> None:
-    config, _ = synthesise(tmp_path)
+    config, _ = synthesise(tmp_path, FOLLOWING)
     for seed, batches in enumerate((1, 6, 7)):  # 10, 47 and 52 %
         write_adaptation(tmp_path / FEATURES / f"adapted-declared-seed{seed}", [0.01] * batches)
     (told,) = adaptation_sentences(read_frugal(config, tmp_path))
     assert told.startswith("2 of 6 adaptations of batch normalisation ended after 1 to 6 batches, with 10 % to 47 % of")
-    assert "frugal.adaptation.threshold" in told
+    assert "frugal.adaptation.momentum: null" in told
+
+
+def test_of_means_over_all_batches_nothing_is_of_before(tmp_path: Path) -> None:
+    config, _ = synthesise(tmp_path)
+    for folder in (tmp_path / FEATURES).glob("adapted-*"):
+        write_adaptation(folder, [0.01])
+    assert list(adaptation_sentences(read_frugal(config, tmp_path))) == []
 
 
 def test_it_stands_on_the_page(tmp_path: Path) -> None:

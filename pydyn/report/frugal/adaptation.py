@@ -56,7 +56,7 @@ def adaptation_sentences(results: FrugalResults) -> Iterator[str]:
             f"{len(little)} of {len(every)} adaptations of batch normalisation ended after {_from_to(little, number)} "
             f"batch{'es' if max(little) > 1 else ''}, with {_moved(results, little)} of the running statistics "
             "from the new images: features are nearly those of the backbone as it comes, and what adaptation is worth may be "
-            "more than is shown. A lower frugal.adaptation.threshold, or more max_batches, lets it go on."
+            "more than is shown. With frugal.adaptation.momentum: null nothing is left of the old ones."
         )
 
 
