@@ -16,10 +16,10 @@ class AdaptationSetting:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
-    momentum: float | None = None
+    momentum: float | None = 0.1
     """Weight of a batch's statistics in the running ones, in (0, 1]. None: 1 / t at batch t, the mean over all batches, of which
     nothing is left of the old statistics. At 0.1, torch's for training, a seventh of them is after 20 batches: where the old
-    variances are many times the new ones, features are then as far from adapted ones as if nothing had been done."""
+    variances are many times the new ones, features are then far from adapted ones still."""
     threshold: float = 0.001
     """Ends when ||m_t - m_(t-1)|| / ||m_(t-1)|| falls below it, m_t being all running means after batch t, one behind the other;
     at least 0, which never ends it."""

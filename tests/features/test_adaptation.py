@@ -78,21 +78,21 @@ def test_ends_at_the_first_change_below_the_threshold(network):
     assert len(drawn) == position + 1
 
 
-def test_at_the_defaults_statistics_are_the_mean_over_the_batches(network):
+def test_without_a_momentum_statistics_are_the_mean_over_the_batches(network):
     images = batches(4)
     network[1].running_mean.fill_(1e4)  # of the old domain, of which nothing may be left
     network[1].running_var.fill_(1e8)
     network[1].num_batches_tracked.fill_(100_000)
-    done = adapt(network, images, AdaptationSetting(threshold=0.0))
+    done = adapt(network, images, AdaptationSetting(momentum=None, threshold=0.0))
     seen = [network[0](batch).detach().transpose(0, 1).flatten(1) for batch in images]
     torch.testing.assert_close(network[1].running_mean, torch.stack([one.mean(1) for one in seen]).mean(0))
     torch.testing.assert_close(network[1].running_var, torch.stack([one.var(1, unbiased=True) for one in seen]).mean(0))
     assert len(done.changes) == 4
 
 
-def test_at_the_defaults_alike_batches_end_it_soon(network):
+def test_without_a_momentum_alike_batches_end_it_soon(network):
     (images,) = batches(1)
-    setting = AdaptationSetting()
+    setting = AdaptationSetting(momentum=None)
     done = adapt(network, [images] * setting.max_batches, setting)
     assert (len(done.changes), done.stopped) == (2, "threshold")
 
@@ -106,6 +106,23 @@ def test_the_share_of_the_statistics_that_is_of_the_new_images(network, momentum
     now = network[0](images).detach().transpose(0, 1).flatten(1).mean(1)
     assert setting.share_adapted(3) == pytest.approx(share)
     torch.testing.assert_close(network[1].running_mean, share * now + (1 - share) * 7)
+
+
+def test_at_the_defaults_more_than_half_of_the_statistics_are_new(network):
+    """At a threshold of 0.01, the default once, a shift of a tenth ended it after one batch, with nine tenths of it left."""
+    (images,) = batches(1)
+    adapt(network, [images], AdaptationSetting(momentum=1.0))
+    norms = [network[1], network[5]]
+    true = torch.cat([norm.running_mean for norm in norms])
+    shift = torch.randn(true.shape, generator=torch.Generator().manual_seed(1))
+    shift *= 0.1 * true.norm() / shift.norm()
+    for norm, part in zip(norms, shift.split([len(norm.running_mean) for norm in norms]), strict=True):
+        norm.running_mean += part
+    setting = AdaptationSetting()
+    done = adapt(network, [images] * setting.max_batches, setting)
+    assert done.stopped == "threshold"
+    assert float((torch.cat([norm.running_mean for norm in norms]) - true).norm() / true.norm()) < 0.01
+    assert setting.share_adapted(len(done.changes)) > 0.5
 
 
 def test_ends_at_the_cap_without_drawing_another_batch(network):

@@ -29,7 +29,7 @@ def test_an_adaptation_that_ended_at_once_is_said_with_what_to_do(tmp_path: Path
 
 
 def test_of_means_over_all_batches_nothing_is_of_before(tmp_path: Path) -> None:
-    config, _ = synthesise(tmp_path)
+    config, _ = synthesise(tmp_path, {"frugal": {"adaptation": {"momentum": None}}})
     for folder in (tmp_path / FEATURES).glob("adapted-*"):
         write_adaptation(folder, [0.01])
     assert list(adaptation_sentences(read_frugal(config, tmp_path))) == []
