@@ -18,7 +18,7 @@ class AdaptationSetting:
 
     momentum: float | None = 0.1
     """Weight of a batch's statistics in the running ones, in (0, 1]. None: 1 / t at batch t, the mean over all batches, of which
-    nothing is left of the old statistics. At 0.1, torch's for training, a seventh of them is after 20 batches: where the old
+    nothing is left of the old statistics. At 0.1, torch's for training, an eighth of them is left after 20 batches: where the old
     variances are many times the new ones, features are then far from adapted ones still."""
     threshold: float = 0.001
     """Ends when ||m_t - m_(t-1)|| / ||m_(t-1)|| falls below it, m_t being all running means after batch t, one behind the other;

@@ -16,6 +16,7 @@ def test_the_picture_says_how_far_statistics_moved(tmp_path: Path) -> None:
     assert drawing is not None
     # 1 - 0.9^20 and 1 - 0.9^22
     assert "it took 20 to 22 batches, after which 88 % to 90 % of the running statistics" in drawing.caption
+    assert "what is left of them weighs more than its share" in drawing.caption
     assert list(adaptation_sentences(results)) == []
 
 
@@ -32,7 +33,11 @@ def test_of_means_over_all_batches_nothing_is_of_before(tmp_path: Path) -> None:
     config, _ = synthesise(tmp_path, {"frugal": {"adaptation": {"momentum": None}}})
     for folder in (tmp_path / FEATURES).glob("adapted-*"):
         write_adaptation(folder, [0.01])
-    assert list(adaptation_sentences(read_frugal(config, tmp_path))) == []
+    results = read_frugal(config, tmp_path)
+    assert list(adaptation_sentences(results)) == []
+    drawing = adaptation_drawing(results)
+    assert drawing is not None
+    assert drawing.caption.endswith("after which 100 % of the running statistics are of the new images.")
 
 
 def test_it_stands_on_the_page(tmp_path: Path) -> None:

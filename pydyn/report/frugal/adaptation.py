@@ -14,6 +14,11 @@ from pydyn.studies.frugal_runs import HeadRun
 # Of the running statistics, from the new images: below it, "adapted" says little.
 LITTLE = 0.5
 
+REST = (
+    " Where the old variances were many times the new ones, what is left of them weighs more than its share: with momentum: null "
+    "nothing is left."
+)
+
 
 def adaptation_drawing(results: FrugalResults) -> Drawing | None:
     """How batch normalisation followed the new domain."""
@@ -41,7 +46,7 @@ def adaptation_drawing(results: FrugalResults) -> Drawing | None:
             "Adaptation of batch normalisation, first replicate: relative change of all running means from batch to batch. Ends "
             f"below {setting.threshold:g} (dashed), at the latest after {number(setting.max_batches)} batches. Over all "
             f"replicates it took {_from_to(batches, number)} batches, after which {_moved(results, batches)} of the running "
-            "statistics are of the new images."
+            f"statistics are of the new images.{'' if setting.momentum is None else REST}"
         )
         return finish("frugal-adaptation", caption, figure)
 
