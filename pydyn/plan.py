@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydyn.config.datasets import ArchiveDataset
+from pydantic import ValidationError
+
+from pydyn.config.datasets import AnyDataset, ArchiveDataset
 from pydyn.config.main import Config, parse
 from pydyn.data.checks import check_source, known_pool
+from pydyn.data.store import read_declaration
 from pydyn.energy import check_country
 from pydyn.errors import ConfigError
 from pydyn.models.names import Backbone
@@ -59,6 +62,29 @@ def forget_false_marks(plan: Plan) -> list[Path]:
                 mark.unlink()
                 removed.append(mark)
     return removed
+
+
+def forget_other_stores(plan: Plan) -> list[Path]:
+    """Remove image stores that were prepared from another declaration than the configuration's; returns what was removed.
+
+    As of marks: Snakemake's records tell, where they are there, and then it removes them itself. Stores that cannot be read stay,
+    for the jobs that refuse them.
+    """
+    removed = []
+    for name in plan.pools:
+        declaration = read_declaration(store := plan.store(name))
+        if declaration is not None and not _declares(plan.config.datasets[name], declaration):
+            store.unlink()
+            removed.append(store)
+    return removed
+
+
+def _declares(dataset: AnyDataset, declaration: str) -> bool:
+    """Whether a declaration, maybe of a version that had fewer keys, is that of a data set."""
+    try:
+        return type(dataset).model_validate_json(declaration) == dataset
+    except ValidationError:
+        return False
 
 
 def _digests_in(mark: Path) -> list[str] | None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pydyn.config.main import overlay
-from pydyn.plan import Plan, forget_false_marks, make_plan
+from pydyn.data.prepare import prepare
+from pydyn.plan import Plan, forget_false_marks, forget_other_stores, make_plan
 
 RAW: dict[str, Any] = {
     "studies": ["shapes"],
@@ -66,3 +67,24 @@ def test_a_mark_that_cannot_be_read_is_forgotten(plan: Plan, content: str) -> No
     first, *_ = plan.chunks["shapes"]
     (plan.results / "shapes" / "chunks" / f"{first}.json").write_text(content)
     assert names(forget_false_marks(plan)) == [first]
+
+
+def test_a_store_of_another_declaration_is_forgotten(tmp_path: Path) -> None:
+    """As where a workflow's records are gone, or another clone's are looked at."""
+    figures = {"source": "shapes", "train": 12, "test": 6, "image_size": 16}
+    raw = {**RAW, "results": str(tmp_path), "datasets": {"figures": figures}}
+    plan = make_plan(raw)
+    assert forget_other_stores(plan) == []
+    prepare("figures", plan.config.datasets["figures"], Path(plan.config.data_root), plan.store("figures"))
+    assert forget_other_stores(plan) == []
+    changed = make_plan({**raw, "datasets": {"figures": {**figures, "image_size": 32}}})
+    assert forget_other_stores(changed) == [plan.store("figures")]
+    assert not plan.store("figures").exists()
+
+
+def test_a_store_that_cannot_be_read_stays_for_the_job_that_refuses_it(plan: Plan) -> None:
+    store = plan.store("figures")
+    store.parent.mkdir()
+    store.write_bytes(b"no store")
+    assert forget_other_stores(plan) == []
+    assert store.exists()

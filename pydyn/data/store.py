@@ -249,6 +249,15 @@ class ImageStore:
             yield self._images[start : start + step]
 
 
+def read_declaration(path: Path) -> str | None:
+    """The section of the configuration (JSON) that a store was prepared from; None if there is no store that tells."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return str(file.attrs["declaration"])
+    except (OSError, RuntimeError, KeyError):
+        return None
+
+
 def _texts(file: h5py.File, name: str) -> list[str]:
     try:
         return [str(text) for text in file[name].asstr()[:]]

@@ -249,3 +249,16 @@ def test_snakemake_finds_nothing_to_say_about_the_rules_but_that_they_share_one_
     titles = {line.strip() for line in (lint.stdout + lint.stderr).splitlines() if line.startswith("    * ")}
     # One environment for all rules, the one that Snakemake runs in: its versions are locked in requirements.lock.
     assert titles == {"* Specify a conda environment or container for each rule.:"}
+
+
+@alone
+def test_without_the_records_that_would_tell_a_changed_declaration_is_seen(workflow):
+    workflow.change(studies=["shapes"])
+    target = "results/data/shapes-1.3.h5"
+    assert (done := workflow.run("--", target)).returncode == 0, done.stdout + done.stderr
+    shutil.rmtree(workflow.folder / ".snakemake")
+    assert "Nothing to be done" in (done := workflow.run("--", target)).stdout + done.stderr
+    workflow.change(studies=["shapes"], datasets={"shapes-1.3": {"train": 60}})
+    assert (done := workflow.run("--", target)).returncode == 0, done.stdout + done.stderr
+    with ImageStore.open(workflow.folder / target) as store:
+        assert len(store.indices("train", "validation")) == 60

@@ -11,7 +11,12 @@ from pydyn.errors import PydynError
 from pydyn.files import in_a_line, write_text
 from pydyn.left_jobs import cancel_left_jobs
 from pydyn.locks import hold_folder, hold_results, refused
-from pydyn.plan import forget_false_marks, make_plan, weights_state
+from pydyn.plan import (
+    forget_false_marks,
+    forget_other_stores,
+    make_plan,
+    weights_state,
+)
 from pydyn.provenance import (
     analyses_digest,
     code_digest,
@@ -51,6 +56,8 @@ if workflow.is_main_process and not workflow.output_settings.dryrun:
                     "gone, or of another configuration",
                     file=sys.stderr,
                 )
+            for store in forget_other_stores(PLAN):
+                print(f"{store}: is of another declaration", file=sys.stderr)
     except OSError as error:
         raise WorkflowError(in_a_line(error)) from None
 USES_GPU = PLAN.config.device == "cuda" or (PLAN.config.device == "auto" and has_gpu())
