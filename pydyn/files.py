@@ -43,6 +43,29 @@ def whole_or_absent(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def walk(folder: Path | str) -> Iterator[tuple[str, bool]]:
+    """All files and folders below, as relative paths with `/`, and whether each is a folder.
+
+    Links are followed, but for those to a folder on the way to them, which would never end. Links that lead nowhere are files
+    that cannot be read: that they are not there must not go unsaid.
+    """
+    yield from _walk(Path(folder), "", frozenset())
+
+
+def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, bool]]:
+    status = folder.stat()
+    if (identity := (status.st_dev, status.st_ino)) in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            target = Path(entry) if entry.is_symlink() else entry  # which raises of a link to itself
+            if target.is_dir():
+                yield prefix + entry.name, True
+                yield from _walk(Path(entry), f"{prefix}{entry.name}/", above | {identity})
+            elif target.is_file() or (entry.is_symlink() and not Path(entry).exists()):
+                yield prefix + entry.name, False
+
+
 def in_a_line(error: OSError) -> str:
     """What the system said, and of which file, for a user: a full disk, a folder in place of a file, no permission."""
     advice = "; make room and give the same command again, which goes on from there" if error.errno in NO_ROOM else ""

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from pydyn.config.datasets import AnyDataset, ArchiveDataset
 from pydyn.config.main import Config, parse
 from pydyn.data.checks import check_source, known_pool
-from pydyn.data.store import read_declaration
 from pydyn.energy import check_country
 from pydyn.errors import ConfigError
 from pydyn.models.names import Backbone
@@ -70,6 +69,9 @@ def forget_other_stores(plan: Plan) -> list[Path]:
     As of marks: Snakemake's records tell, where they are there, and then it removes them itself. Stores that cannot be read stay,
     for the jobs that refuse them.
     """
+    # HDF5 is not needed to plan.
+    from pydyn.data.store import read_declaration
+
     removed = []
     for name in plan.pools:
         declaration = read_declaration(store := plan.store(name))

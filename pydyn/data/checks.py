@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +37,7 @@ from pydyn.data.listing import (
 from pydyn.data.manifest import told
 from pydyn.data.splits import check_limit, divide, require_divisible, too_few
 from pydyn.errors import DataError
+from pydyn.files import walk
 from pydyn.studies.pools import Pool
 
 # With fewer, a listing is refused.
@@ -150,7 +150,7 @@ def arrange_folder(where: str, dataset: FolderDataset, data_root: Path) -> Arran
         raise DataError(f"{where}: {root} {missing}; put the folder of {holds} there, or mend `path`")
     files: list[str] = []
     folders: list[str] = []
-    for path, is_folder in _walk(str(root), ""):
+    for path, is_folder in walk(root):
         (folders if is_folder else files).append(path)
     given, labels = dataset.split.method == "given", dataset.labels
     if labels is None:
@@ -178,7 +178,7 @@ def source_state(dataset: AnyDataset, data_root: Path) -> str:
     """
     if isinstance(dataset, FolderDataset):
         root = dataset.resolve(data_root)
-        files = sorted(path for path, is_folder in _walk(str(root), "") if not is_folder)
+        files = sorted(path for path, is_folder in walk(root) if not is_folder)
         described = [(path, _status(root / path)) for path in files]
     elif isinstance(dataset, ArchiveDataset):
         described = [("", dataset.resolve(data_root).stat())]
@@ -191,27 +191,6 @@ def source_state(dataset: AnyDataset, data_root: Path) -> str:
 def torchvision_root(data_root: Path) -> Path:
     """Where torchvision keeps its downloads."""
     return data_root / "torchvision"
-
-
-def _walk(folder: str, prefix: str) -> Iterator[tuple[str, bool]]:
-    """All files and folders below, as relative paths. Links to files count, links to folders do not: they may loop.
-
-    Links that lead nowhere are files that cannot be read: that they are not there must not go unsaid.
-    """
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield prefix + entry.name, True
-                yield from _walk(entry.path, f"{prefix}{entry.name}/")
-            elif entry.is_file(follow_symlinks=False) or (entry.is_symlink() and _leads_to_file(Path(entry))):
-                yield prefix + entry.name, False
-            elif entry.is_symlink() and entry.is_dir():
-                yield prefix + entry.name, True
-
-
-def _leads_to_file(link: Path) -> bool:
-    """Whether a link leads to a file, or nowhere."""
-    return link.is_file() or not link.exists()
 
 
 def _status(path: Path) -> os.stat_result:

@@ -209,7 +209,7 @@ def _refuse_empty(where: str, with_images: set[tuple[int, str]], folders: set[tu
     if empty:
         raise DataError(
             f"{where}: no images in class folder {some(empty)}; add images or remove the folder (image files end in "
-            f"{', '.join(sorted(IMAGE_SUFFIXES))}; links to folders are not followed)"
+            f"{', '.join(sorted(IMAGE_SUFFIXES))})"
         )
 
 

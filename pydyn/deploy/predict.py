@@ -18,7 +18,7 @@ from pydyn.data.listing import IMAGE_SUFFIXES
 from pydyn.data.progress import with_progress
 from pydyn.deploy.model_file import Model
 from pydyn.errors import DataError
-from pydyn.files import whole_or_absent
+from pydyn.files import walk, whole_or_absent
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,15 @@ class Prediction:
 def find_images(paths: Iterable[Path]) -> list[Path]:
     """Files as they are, folders searched through for images, sorted. Raises DataError for what is not there or empty.
 
-    In folders, links that lead nowhere count: as images that cannot be read.
+    In folders, links are followed, and those that lead nowhere are images that cannot be read.
     """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
             inside = sorted(
-                file
-                for file in path.rglob("*")
-                if file.suffix.lower() in IMAGE_SUFFIXES
-                and (file.is_file() or not file.exists())
-                and not _hidden(file.relative_to(path))
+                path / name
+                for name, is_folder in walk(path)
+                if not is_folder and Path(name).suffix.lower() in IMAGE_SUFFIXES and not _hidden(Path(name))
             )
             if not inside:
                 raise DataError(f"{path}: holds no images; image files end in {', '.join(sorted(IMAGE_SUFFIXES))}")

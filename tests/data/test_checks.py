@@ -3,10 +3,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pydyn.config.datasets import ArchiveDataset, FolderDataset, Split
-from pydyn.data.checks import check_source, known_pool, source_state
+from pydyn.data.checks import arrange_folder, check_source, known_pool, source_state
 from pydyn.data.prepare import prepare
 from pydyn.data.store import ImageStore
 from pydyn.errors import DataError, PydynError
@@ -89,15 +90,25 @@ def test_an_absolute_path_needs_no_data_root(declare, make_folder, tmp_path):
     check_source("mine", declare(source="folder", path=str(folder)), tmp_path / "elsewhere")
 
 
-def test_links_to_folders_are_not_followed(tmp_path, declare, make_folder):
+def test_links_to_folders_are_followed_unless_they_lead_back(tmp_path, declare, make_folder):
     folder = make_folder({"a": 2, "b": 3})
     (folder / "a" / "loop").symlink_to(folder)
+    (folder / "a" / "itself").symlink_to(folder / "a")
     (folder / "a" / "linked.png").symlink_to(folder / "b" / "000.png")
     dataset = declare(source="folder", path="pictures", split={"method": "stratified", "test": 0.4})
     assert known_pool("mine", dataset, tmp_path).paper == 4
-    (folder / "c").symlink_to(folder / "a")
-    with pytest.raises(DataError, match="no images in class folder 'c'"):
-        check_source("mine", dataset, tmp_path)
+    elsewhere = make_folder({"more": 5}, "elsewhere")
+    (folder / "c").symlink_to(elsewhere / "more")
+    (folder / "b" / "more").symlink_to(elsewhere)
+    listing = arrange_folder("mine", dataset, tmp_path).listing
+    assert listing.class_names == ("a", "b", "c")
+    assert np.bincount(listing.labels).tolist() == [3, 8, 5]
+    prepare("mine", dataset, tmp_path, tmp_path / "mine.h5")
+    with ImageStore.open(tmp_path / "mine.h5") as store:
+        assert sorted(store.sources()) == sorted(listing.paths)
+    state = source_state(dataset, tmp_path)
+    next((elsewhere / "more").iterdir()).unlink()
+    assert source_state(dataset, tmp_path) != state
 
 
 def test_links_that_lead_nowhere_are_images_that_cannot_be_read(tmp_path, declare, make_folder):

@@ -124,6 +124,10 @@ def test_folders_are_searched_hidden_files_and_texts_left_out(tmp_path):
     assert find_images([tmp_path / "a/notes.txt", tmp_path / "a"]) == [tmp_path / "a/notes.txt", tmp_path / "a/1.JPG"]
     with pytest.raises(DataError, match="no such file or folder"):
         find_images([tmp_path / "gone"])
+    (tmp_path / "b" / "linked").symlink_to(tmp_path / "a")
+    (tmp_path / "b" / "loop").symlink_to(tmp_path)
+    below = ["b/2.png", "b/linked/1.JPG", "b/loop/a/1.JPG"]
+    assert find_images([tmp_path / "b"]) == [tmp_path / name for name in below]
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no images"):
         find_images([tmp_path / "empty"])
