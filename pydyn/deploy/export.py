@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from pydyn.data.store import ImageStore
 from pydyn.deploy.model_file import Model, ModelDescription, save_model
@@ -22,6 +21,7 @@ from pydyn.provenance import versions
 from pydyn.studies.frugal_runs import FineTuningRun, FrugalRun, HeadRun
 from pydyn.training.folder import fingerprint_of
 from pydyn.training.frugal_summary import FrugalSummary, read_frugal_summary
+from pydyn.training.weights import load_weights
 
 ONNX = "model.onnx"
 ONNX_TOLERANCE = 1e-4
@@ -45,10 +45,7 @@ def load_run(folder: Path) -> Model:
         raise RunError(
             f"{folder}: holds the Run {run.id}, but does not lie where the workflow put it; give its folder there"
         )
-    try:
-        weights = load_file(folder / "weights.safetensors")
-    except Exception as error:  # safetensors has an exception of its own for each fault
-        raise RunError(f"{folder / 'weights.safetensors'} cannot be read ({error}); run the workflow again") from None
+    weights = load_weights(folder)
     with ImageStore.open(root / "data" / f"{run.dataset}.h5") as store:
         if store.digest != summary.data:
             raise DataError(

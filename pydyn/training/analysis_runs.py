@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from pydyn.config.datasets import ShapesDataset
 from pydyn.data.shapes import KINDS, Figure, figure
@@ -59,6 +58,7 @@ from pydyn.training.analysis_summary import (
 from pydyn.training.folder import fingerprint_of, open_folder
 from pydyn.training.population_runs import STD_OF_PIXELS, ShapesJob, architecture_of
 from pydyn.training.population_summary import DIVERGED_NAME, read_population_summary
+from pydyn.training.weights import WEIGHTS, load_weights
 
 # Images that are shown of a data set whose figures are not known, and of misclassified ones.
 SHOWN_OF_A_CLASS = 7
@@ -168,12 +168,13 @@ def _choose(run: AnalysisRun, job: ShapesJob) -> Chosen:
     ]
     position = int(np.argmax(accuracies)) if learnt is None else learnt
     architecture = architecture_of(run.population, job.train.image_size, job.n_classes)
+    weights = load_weights(directory)
     try:
-        parameters = load_file(directory / "weights.safetensors")["parameters"][position].contiguous()
+        parameters = weights["parameters"][position].contiguous()
         digest = hashlib.sha256(parameters.numpy().tobytes()).hexdigest()
         network = TinyNetwork(architecture, parameters.to(job.device.torch))
-    except (SafetensorError, OSError, ValueError, KeyError, IndexError) as error:
-        raise RunError(f"{directory / 'weights.safetensors'}: not readable ({error}); remove its folder") from None
+    except (ValueError, KeyError, IndexError) as error:
+        raise RunError(f"{directory / WEIGHTS}: not of this population ({error}); remove its folder") from None
     return Chosen(network, summary.members[position].seed, learnt is not None, digest)
 
 

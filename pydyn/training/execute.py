@@ -1,6 +1,5 @@
 """Runs in their directories: skipped when complete, resumed when begun, never trained twice at once, never overwritten."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -9,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from tqdm import tqdm
 
 from pydyn.data.batches import ResidentImages
@@ -28,6 +26,7 @@ from pydyn.training.protocol import Parts
 from pydyn.training.resumption import Place, Resumption
 from pydyn.training.stopping import Stop, never
 from pydyn.training.summary import Accuracy, Seconds, Summary, read_summary, write_summary
+from pydyn.training.weights import save_weights
 
 
 def execute(runs: Sequence[Run], results: Path, store_path: Path, device: Device, log: Log, stop: Stop = never) -> None:
@@ -88,10 +87,7 @@ def _train(
             return train(training, directory / "history.csv", begun, resumption.save, progress, stop)
 
     trained = resumption.resume(train_from)
-    with whole_or_absent(directory / "weights.safetensors") as temporary:
-        # One key: safetensors writes several in an order that changes from process to process.
-        origin = json.dumps({"run": run.id, "epoch": trained.best_epoch})
-        save_file(trained.weights, temporary, metadata={"pydyn": origin})
+    save_weights(directory, trained.weights, run=run.id, epoch=trained.best_epoch)
     with whole_or_absent(directory / "times_trained.npy") as temporary, temporary.open("wb") as file:
         np.save(file, trained.times_trained, allow_pickle=False)
     summary = _summarise(

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,19 +10,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pydyn.data.parts import Parts
 from pydyn.data.store import ImageStore
 from pydyn.device import Device
-from pydyn.files import whole_or_absent, write_text
+from pydyn.files import write_text
 from pydyn.metrics import Metrics, measure
 from pydyn.provenance import versions
 from pydyn.studies.frugal_runs import FrugalRun
 from pydyn.training.folder import Log
 from pydyn.training.frugal_summary import FrugalSummary, read_frugal_summary, write_frugal_summary
 from pydyn.training.stopping import Stop
+from pydyn.training.weights import save_weights
 
 Probabilities = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 """Class probabilities (n, C) of the images at rows (n,) of the image store."""
@@ -55,8 +54,7 @@ def finish(
 
     `facts` are the fields of `FrugalSummary` that only the kind of Run knows.
     """
-    with whole_or_absent(directory / "weights.safetensors") as temporary:
-        save_file(dict(weights), temporary, metadata={"pydyn": json.dumps({"run": run.id})})
+    save_weights(directory, weights, run=run.id)
     on_test = probabilities(parts.test)
     _write_predictions(directory / "predictions.csv", job.store, parts.test, on_test)
     summary = FrugalSummary(

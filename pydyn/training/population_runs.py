@@ -1,6 +1,5 @@
 """Populations of tiny networks, in their folders."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from tqdm import tqdm
 
 from pydyn.data.progress import SECONDS_BETWEEN_LINES
 from pydyn.device import Device
 from pydyn.errors import RunError, Stopped
-from pydyn.files import whole_or_absent
 from pydyn.models.tiny import TinyCNN
 from pydyn.ops import GreyImages
 from pydyn.ops.extension import EXTENSION
@@ -36,6 +33,7 @@ from pydyn.training.population_summary import (
 )
 from pydyn.training.resumption import Place, Resumption
 from pydyn.training.stopping import Stop
+from pydyn.training.weights import save_weights
 
 # A checkpoint costs some milliseconds, what is lost without one at most this long.
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
@@ -93,12 +91,8 @@ def train_population_run(run: PopulationRun, job: ShapesJob) -> None:
             return population, *_train(run, population, begun, resumption.save, job)
 
         population, rows, seconds = resumption.resume(train_from)
-        with whole_or_absent(directory / "weights.safetensors") as temporary:
-            save_file(
-                {"parameters": population.parameters.cpu(), "best_parameters": population.best_parameters.cpu()},
-                temporary,
-                metadata={"pydyn": json.dumps({"run": run.id})},
-            )
+        weights = {"parameters": population.parameters.cpu(), "best_parameters": population.best_parameters.cpu()}
+        save_weights(directory, weights, run=run.id)
         History(directory / "history.csv", MemberEpoch).restart(rows)
         summary = PopulationSummary(
             run=run,

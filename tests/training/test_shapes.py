@@ -281,8 +281,14 @@ def test_an_analysis_before_its_population_is_refused(execute):
 def test_an_analysis_names_damaged_weights(finished, execute, tmp_path):
     shutil.copytree(POPULATION.directory(finished), POPULATION.directory(tmp_path))
     weights = POPULATION.directory(tmp_path) / "weights.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-20])
-    with pytest.raises(RunError, match=r"weights\.safetensors: not readable"):
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-20])
+    with pytest.raises(RunError, match=r"weights\.safetensors cannot be read"):
+        execute(ANALYSIS)
+    weights.write_bytes(whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:])
+    with pytest.raises(
+        RunError, match=r"weights\.safetensors is damaged: it differs from its digest; remove the Run's"
+    ):
         execute(ANALYSIS)
 
 
