@@ -1,3 +1,5 @@
+"""The code blocks of README and docs/library.md run as they stand."""
+
 import re
 from pathlib import Path
 
@@ -8,10 +10,11 @@ from pydyn.config.main import load
 from pydyn.ops import GreyImages
 
 README = Path(__file__).parents[1] / "README.md"
+LIBRARY = README.parent / "docs" / "library.md"
 
 
 def blocks(mark, language="python"):
-    found = re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+    found = re.findall(rf"```{language}\n(.*?)```", README.read_text() + LIBRARY.read_text(), re.DOTALL)
     return [block for block in found if mark in block]
 
 

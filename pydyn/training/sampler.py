@@ -21,7 +21,7 @@ class DynamicSubsetSampler(Sampler[int]):
     Any strategy of `pydyn.selection` will do, Dynamic Training and its controls. All draws come from generators of its own, keyed
     by the seed: samplers do not disturb each other, nor anything else. Every pass over it gives the same epoch in the same order
     until `update` ends the epoch, so that a look ahead, as Lightning takes, costs nothing. In several processes all draw alike,
-    each the whole epoch: how to share it out is in the README.
+    each the whole epoch: how to share it out is in docs/library.md.
 
     Example::
 

@@ -18,7 +18,7 @@ from pydyn.selection.fresh import Fresh
 from pydyn.selection.infobatch import InfoBatch
 from pydyn.training.sampler import DynamicSubsetSampler
 
-README = Path(__file__).parents[2] / "README.md"
+LIBRARY = Path(__file__).parents[2] / "docs" / "library.md"
 N_POOL, EPOCHS = 60, 6
 STRATEGIES = [
     Full(),
@@ -200,8 +200,8 @@ def test_two_samplers_side_by_side_do_not_disturb_each_other_or_the_global_gener
     assert global_generators() == before
 
 
-def test_processes_share_an_epoch_out_as_the_readme_has_it():
-    (recipe,) = re.findall(r"`sampler=(list\(itertools\.islice.*)`", README.read_text())
+def test_processes_share_an_epoch_out_as_the_documentation_has_it():
+    (recipe,) = re.findall(r"`sampler=(list\(itertools\.islice.*)`", LIBRARY.read_text())
     samplers = [sampler_of(Dynamic(alpha=0.4, delta=1.0), seed=3) for _ in range(5)]
     for _ in range(EPOCHS):
         shares = [
