@@ -1,5 +1,6 @@
 """What keeps figures from being the published ones, or times from being compared."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from pydyn.report import published
@@ -19,6 +20,22 @@ def disturbance(shares: Mapping[str, float]) -> Iterator[str]:
             f"Other work had the processors for more than {time_share(DISTURBED)} of the seconds of {len(disturbed)} of the "
             f"{len(shares)} Runs, {time_share(disturbed[worst])} of those of {worst}: times, and what is made of them, say as "
             "much of the machine. Accuracies are untouched by it. The list of Runs, as CSV, has the seconds that each waited."
+        )
+
+
+def divergence(results: Sequence[Result]) -> Iterator[str]:
+    """Which trainings ended without numbers, if any did."""
+    epochs = {
+        result.run.id: next((row.epoch for row in result.history if not math.isfinite(row.train_loss)), None)
+        for result in results
+    }
+    diverged = {run: epoch for run, epoch in epochs.items() if epoch is not None}
+    if diverged:
+        first = next(iter(diverged))
+        yield (
+            f"{len(diverged)} of the {len(epochs)} Runs diverged, such as {first} in epoch {diverged[first]}: their loss and "
+            "weights are no numbers any more, and such a network counts as right about no image. A smaller learning rate may "
+            "keep it from that."
         )
 
 

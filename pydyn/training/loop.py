@@ -48,7 +48,8 @@ class Trained:
     times_trained: NDArray[np.int32]
     """How often each image of the pool was trained on."""
     confusion: list[list[int]]
-    """After the last epoch, on the images reported on: images of class i (rows) taken for class j (columns)."""
+    """After the last epoch, on the images reported on: images of class i (rows) taken for class j (columns); none of a network
+    that diverged."""
     dead_units: list[DeadUnits]
     """Likewise: of each layer with a ReLU, what never rises above 0."""
     resamplings: dict[str, int]
@@ -181,10 +182,12 @@ class Training:
         counts = torch.zeros(self.n_classes, self.n_classes, dtype=torch.int64, device=self.images.device)
         with watch_units(self.network) as highest:
             for batch in self.images.indices(part).split(self._evaluation_batch):
-                taken = self._passes.logits(self.images.batch(batch)).argmax(1)
-                counts.view(-1).add_(
-                    torch.bincount(self.images.labels[batch] * self.n_classes + taken, minlength=counts.numel())
-                )
+                logits = self._passes.logits(self.images.batch(batch))
+                known = ~logits.isnan().any(
+                    1
+                )  # without numbers an image is taken for nothing, and not for the first class
+                places = self.images.labels[batch] * self.n_classes + logits.argmax(1)
+                counts.view(-1).add_(torch.bincount(places[known], minlength=counts.numel()))
         return counts.tolist(), dead_units(highest)
 
     @staticmethod

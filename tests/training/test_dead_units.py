@@ -59,6 +59,13 @@ def test_summaries_hold_confusion_and_dead_units_of_the_last_epoch(tmp_path, lar
     assert sound.dead_units[1].dead < 64
 
 
+def test_a_network_that_diverged_takes_no_image_for_anything(tmp_path, large_store, cpu, make_run):
+    run = make_run(model="base", strategy=Full(), learning_rate=1e30, precision="fp32")
+    summary = read_summary(train(run, tmp_path, large_store, cpu) / "summary.json")
+    assert summary.accuracy.last_validation == 0
+    assert summary.confusion == [[0, 0, 0]] * 3
+
+
 def test_dropout_draws_anew_each_epoch_the_same_in_every_sitting(tmp_path, large_store, cpu, make_run):
     from pydyn.errors import Stopped
 

@@ -18,7 +18,7 @@ from pydyn.report.architectures.rows import (
 )
 from pydyn.report.architectures.tables import differences_table, grid_table, networks_table
 from pydyn.report.blocks import Block, Facts, Paragraph, Section, StudyReport
-from pydyn.report.caveats import data_differences, disturbance, shares_waited
+from pydyn.report.caveats import data_differences, disturbance, divergence, shares_waited
 from pydyn.report.paired import in_words
 from pydyn.report.results import Replicates, StudyResults, last_accuracy_percent, read_study
 from pydyn.report.runs import StudyPage, facts_of_network
@@ -208,4 +208,5 @@ def _caveats(results: StudyResults, rows: Sequence[Row]) -> Iterator[str]:
             "Dynamic Training replaces images when the accuracy on the test images, of which its figures are, stalls: as under "
             "the protocol paper, that may flatter it. The source's own trainings look at no accuracy."
         )
+    yield from divergence(results.results)
     yield from disturbance(shares_waited(results.results))

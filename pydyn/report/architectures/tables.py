@@ -46,11 +46,16 @@ _MEASURED: dict[str, Callable[[Any], Cell]] = {
     "n": lambda row: Cell(number(row.n)),
     "accuracy, %": lambda row: Cell(with_interval(row.accuracy_percent_mean, row.accuracy_percent_half_width_95, 2)),
     "published, %": lambda row: _figure(row.published_accuracy_percent, 2),
-    "loss": lambda row: Cell(with_interval(row.loss_mean, row.loss_half_width_95, 2)),
+    "loss": lambda row: _loss(row.loss_mean, row.loss_half_width_95),
     "published loss": lambda row: _figure(row.published_loss, 2),
     "dead units, %": lambda row: Cell(number(row.dead_percent, 1)),
     "seconds": lambda row: Cell(seconds(row.seconds_mean, row.seconds_half_width_95)),
 }
+
+
+def _loss(mean: float, half_width: float | None) -> Cell:
+    """None where a training diverged."""
+    return missing(NONE) if pd.isna(mean) else Cell(with_interval(mean, half_width, 2))
 
 
 def _figure(value: float | None, decimals: int) -> Cell:

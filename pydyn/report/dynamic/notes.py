@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from pydyn.report import published
-from pydyn.report.caveats import data_differences, disturbance, shares_waited
+from pydyn.report.caveats import data_differences, disturbance, divergence, shares_waited
 from pydyn.report.dynamic.matching import Basis, compared_papers
 from pydyn.report.results import Replicates, StudyResults, accuracy_percent, reported_images, timed_alike
 from pydyn.report.statistics import sampling_half_width
@@ -73,6 +73,7 @@ def caveats(results: StudyResults) -> Iterator[str]:
             f"The Runs were not trained on one machine in one way ({listed}): their seconds, and shares of the full pool's "
             "time, say as much of machines as of strategies."
         )
+    yield from divergence(results.results)
     yield from disturbance(shares_waited(results.results))
 
 
