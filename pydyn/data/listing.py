@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from posixpath import splitext
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,11 @@ def some(names: Collection[str]) -> str:
     return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"
 
 
+def one_form(name: str) -> str:
+    """A name as it reads, however its accents are coded: a Mac codes them apart, and packs them so."""
+    return normalize("NFC", name)
+
+
 def arrange(
     where: str, files: Sequence[str], folders: Iterable[str], *, given: bool, strip_top: bool = False
 ) -> Arrangement:
@@ -88,7 +94,7 @@ def arrange(
         for position, path in enumerate(files)
         if position not in taken and (is_image(path) or _is_in_class(path, top, given))
     ]
-    return _arrangement(where, found, [name for _, (_, name), _ in found], top, aside, "class folders")
+    return _arrangement(where, found, [one_form(name) for _, (_, name), _ in found], top, aside, "class folders")
 
 
 def arrange_labelled(
