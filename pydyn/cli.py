@@ -199,12 +199,18 @@ def export(output: Path, onnx: bool, run: Path) -> None:
 
     RUN is its folder, such as results/frugal/runs/mine/declared/efficientnet_lite0-imagenet/adapted-redesigned-weighted/seed0
     """
+    from pydyn.deploy.export import ONNX
     from pydyn.deploy.export import export as export_run
 
     written = export_run(run, output, onnx)
     _say(
         f"{output}: {written.backbone} for {', '.join(written.class_names)}; test accuracy {written.test['accuracy']:.4f}"
     )
+    if onnx and written.precision == "bf16":
+        _say(
+            f"{output / ONNX} computes in float32, `pydyn predict` in bfloat16, as the Run did: probabilities of images that "
+            "the model is unsure of differ; with frugal.precision: fp32 they are alike"
+        )
 
 
 @cli.command()

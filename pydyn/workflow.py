@@ -25,6 +25,15 @@ PROFILE = Path("workflow/profiles/default")
 DEFAULTS = Path("config.yaml")
 CONFIGFILE = ("--configfile", "--configfiles")
 CONFIG = ("--config", "-C")
+# Of Snakemake, which parses the rules for them too and does not tell the rules which it is.
+WITHOUT_JOBS = frozenset(
+    """
+    --archive --cleanup-metadata --cm --cleanup-shadow --conda-cleanup-envs --conda-create-envs-only --container-cleanup-images
+    --containerize --d3dag --dag --delete-all-output --delete-temp-output --detailed-summary -D --filegraph --generate-unit-tests
+    --lint --list -l --list-changes --lc --list-conda-envs --list-input-changes --li --list-params-changes --lp --list-rules
+    --list-target-rules --lt --list-untracked --lu --print-compilation --report --rulegraph --summary -S --touch -t --unlock
+    """.split()  # noqa: SIM905 (a list would take a line for each)
+)
 
 
 def use_own_tools() -> None:
@@ -38,6 +47,11 @@ def use_own_tools() -> None:
 def has_gpu() -> bool:
     """Whether this machine looks as if it had an NVIDIA GPU."""
     return GPU_MARK.exists()
+
+
+def runs_no_job(arguments: Sequence[str]) -> bool:
+    """Whether Snakemake is asked for something, such as a summary, or to note something, and not to make anything."""
+    return not WITHOUT_JOBS.isdisjoint(argument.split("=")[0] for argument in arguments)
 
 
 def tell_report(report: Path) -> None:

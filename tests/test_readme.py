@@ -1,5 +1,6 @@
 """The code blocks of README and docs/library.md run as they stand."""
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 
 from pydyn.config.main import load
 from pydyn.ops import GreyImages
+from pydyn.training.sampler import DynamicSubsetSampler
 
 README = Path(__file__).parents[1] / "README.md"
 LIBRARY = README.parent / "docs" / "library.md"
@@ -91,6 +93,38 @@ def test_the_samplers_examples_run_as_they_stand_and_train_what_the_strategy_cho
     # A validation apart from training ends no epoch.
     names["trainer"].validate(names["model"], names["validation_loader"], verbose=False)
     assert list(sampler) == list(expected)
+
+
+def test_the_example_of_a_strategy_that_needs_losses_runs_as_it_stands():
+    (example,) = blocks("InfoBatch(")
+    dataset = torch.utils.data.TensorDataset(torch.arange(300.0)[:, None] / 300, torch.arange(300) // 150)
+    model = torch.nn.Linear(1, 2)
+    names = {
+        "torch": torch,
+        "DataLoader": torch.utils.data.DataLoader,
+        "DynamicSubsetSampler": DynamicSubsetSampler,
+        "dataset": dataset,
+        "epochs": 4,
+        "model": model,
+        "optimiser": torch.optim.SGD(model.parameters(), 0.1),
+        "evaluate": lambda: lengths.append(len(names["sampler"])) or 0.5,
+    }
+    lengths: list[int] = []
+    exec(example, names)
+    assert lengths[0] == lengths[3] == 300
+    assert max(lengths[1:3]) < 300
+
+
+def test_what_the_page_of_the_library_names_is_there():
+    text = LIBRARY.read_text()
+    for name in re.findall(r"`(pydyn(?:\.\w+)+)", text):
+        assert pkgutil.resolve_name(name) is not None
+    _, _, table = text.partition("| module of `pydyn.sensitivity` |")
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE)
+    assert len(rows) == 4
+    for module, functions in rows:
+        for function in re.findall(r"`(\w+)", functions):
+            assert callable(pkgutil.resolve_name(f"pydyn.sensitivity.{module}:{function}"))
 
 
 def test_the_example_of_the_operations_runs_as_it_stands():

@@ -41,6 +41,23 @@ def test_jobs_share_this_machine_unless_they_go_elsewhere(folder, given, passed)
     assert workflow._for_this_machine(given) == passed
 
 
+@pytest.mark.parametrize(
+    ("given", "asks"),
+    [
+        (["--cores", "2"], False),
+        (["--cores", "2", "--configfile", "mine.yaml", "--", "summary"], False),
+        (["--cores", "2", "--config", "results=--dag"], False),
+        (["--summary"], True),
+        (["-S", "--configfile", "mine.yaml"], True),
+        (["--rulegraph=mermaid-js"], True),
+        (["--cores", "2", "--lint", "json"], True),
+        (["--cores", "2", "--touch"], True),
+    ],
+)
+def test_command_lines_that_run_no_job(given, asks):
+    assert workflow.runs_no_job(given) == asks
+
+
 def test_a_profile_of_the_environment_is_left_alone(folder, monkeypatch):
     monkeypatch.setenv("SNAKEMAKE_PROFILE", "mine")
     assert workflow._for_this_machine(["--cores", "2"]) == ["--cores", "2"]

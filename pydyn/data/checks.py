@@ -31,6 +31,8 @@ from pydyn.data.listing import (
     Listing,
     arrange,
     arrange_labelled,
+    is_hidden,
+    is_image,
     share_count,
     some,
 )
@@ -152,6 +154,11 @@ def arrange_folder(where: str, dataset: FolderDataset, data_root: Path) -> Arran
     folders: list[str] = []
     for path, is_folder in walk(root):
         (folders if is_folder else files).append(path)
+    if lost := [path for path in files if _may_be_lost_folder(root, path)]:
+        leads = "leads" if len(lost) == 1 else "lead"
+        raise DataError(
+            f"{where}: {root}: {some(sorted(lost))} {leads} nowhere; make or mount what is linked to, or remove the link"
+        )
     given, labels = dataset.split.method == "given", dataset.labels
     if labels is None:
         return arrange(f"{where}: {root}", sorted(files), folders, given=given)
@@ -191,6 +198,11 @@ def source_state(dataset: AnyDataset, data_root: Path) -> str:
 def torchvision_root(data_root: Path) -> Path:
     """Where torchvision keeps its downloads."""
     return data_root / "torchvision"
+
+
+def _may_be_lost_folder(root: Path, path: str) -> bool:
+    """Whether a file is a link that leads nowhere, and not called as images are: of these each is named when it is read."""
+    return not is_image(path) and not any(map(is_hidden, path.split("/"))) and not (root / path).exists()
 
 
 def _status(path: Path) -> os.stat_result:

@@ -42,6 +42,8 @@ def decode_all(
     payloads = iter(payloads)
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
+        # That transparency is lost, which is so here for all images.
+        warnings.filterwarnings("ignore", "Palette images with Transparency", UserWarning)
         for payload in payloads:
             first = _try_decode(payload, size, channels, made_grey)
             yield first

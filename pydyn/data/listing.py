@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from posixpath import splitext
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,11 @@ def some(names: Collection[str]) -> str:
     return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"
 
 
+def one_form(name: str) -> str:
+    """A name as it reads, however its accents are coded: a Mac codes them apart, and packs them so."""
+    return normalize("NFC", name)
+
+
 def arrange(
     where: str, files: Sequence[str], folders: Iterable[str], *, given: bool, strip_top: bool = False
 ) -> Arrangement:
@@ -86,9 +92,9 @@ def arrange(
     aside = [
         path
         for position, path in enumerate(files)
-        if position not in taken and (_is_image(path) or _is_in_class(path, top, given))
+        if position not in taken and (is_image(path) or _is_in_class(path, top, given))
     ]
-    return _arrangement(where, found, [name for _, (_, name), _ in found], top, aside, "class folders")
+    return _arrangement(where, found, [one_form(name) for _, (_, name), _ in found], top, aside, "class folders")
 
 
 def arrange_labelled(
@@ -104,7 +110,7 @@ def arrange_labelled(
     It is given the enclosing folder, which here lies above all files, images or not, and the images' paths below that.
     """
     images = _images(where, files)
-    visible = [parts for path in files if not any(map(_is_hidden, parts := tuple(path.split("/"))))]
+    visible = [parts for path in files if not any(map(is_hidden, parts := tuple(path.split("/"))))]
     top = _enclosing(visible, 2 + given, given) if strip_top and all(len(parts) > 1 for parts in visible) else ()
     found = _found(where, images, top, given, n_class_folders=0)
     labels = labels_of(PurePosixPath(*top), [path for _, _, path in found])
@@ -120,7 +126,7 @@ _Found = tuple[int, tuple[int, str], str]
 def _images(where: str, files: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
     """Where images are among the files, and the parts of their paths."""
     # Plain string splitting: pathlib would take most of a planning's time on tens of thousands of files.
-    images = [(position, tuple(path.split("/"))) for position, path in enumerate(files) if _is_image(path)]
+    images = [(position, tuple(path.split("/"))) for position, path in enumerate(files) if is_image(path)]
     if not images:
         raise DataError(f"{where}: holds no images; image files end in {', '.join(sorted(IMAGE_SUFFIXES))}")
     return images
@@ -155,18 +161,20 @@ def _arrangement(
     return Arrangement(listing, positions, PurePosixPath(*top))
 
 
-def _is_hidden(part: str) -> bool:
+def is_hidden(part: str) -> bool:
+    """Whether a file or folder of this name is one that systems and tools keep for themselves."""
     return part.startswith(".") or part == "__MACOSX"
 
 
-def _is_image(path: str) -> bool:
-    return splitext(path)[1].lower() in IMAGE_SUFFIXES and not any(map(_is_hidden, path.split("/")))
+def is_image(path: str) -> bool:
+    """Whether a file is called as images are; `path` is relative, with `/`."""
+    return splitext(path)[1].lower() in IMAGE_SUFFIXES and not any(map(is_hidden, path.split("/")))
 
 
 def _is_in_class(path: str, top: tuple[str, ...], given: bool) -> bool:
     """Whether a file lies in a class folder, and is none that systems put into folders by themselves."""
     parts = tuple(path.split("/"))
-    own = parts[-1].lower() not in SYSTEMS_FILES and not any(map(_is_hidden, parts))
+    own = parts[-1].lower() not in SYSTEMS_FILES and not any(map(is_hidden, parts))
     return own and _place(parts, top, given, n_class_folders=1) is not None
 
 
@@ -187,7 +195,7 @@ def _place(parts: tuple[str, ...], top: tuple[str, ...], given: bool, n_class_fo
     """Part and first folder below that of a file; None if it lies in no part, or in fewer folders than tell a class."""
     local = parts[len(top) :]
     n_telling = n_class_folders + given
-    if parts[: len(top)] != top or len(local) <= n_telling or any(map(_is_hidden, local[:n_telling])):
+    if parts[: len(top)] != top or len(local) <= n_telling or any(map(is_hidden, local[:n_telling])):
         return None
     if not given:
         return UNGIVEN, local[0]

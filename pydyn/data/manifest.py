@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from pydyn.config.datasets import Told
-from pydyn.data.listing import some
+from pydyn.data.listing import one_form, some
 from pydyn.errors import ConfigError, DataError
 
 
@@ -22,13 +22,21 @@ def told(where: str, key: str, paths: Sequence[str], by: Told, manifest: bytes |
     `manifest` holds the bytes of `by.manifest`, None if there is no such file. Raises DataError or ConfigError, which begin
     with `where`, if nothing is told of an image.
     """
+    paths = [one_form(path) for path in paths]
     if by.pattern is not None:
         return _by_pattern(where, key, paths, by.pattern, by.named)
     if manifest is None:
         raise DataError(f"{where}: has no file {by.manifest!r}, which `{key}.manifest` names")
     value_of = _read_column(f"{where}: {by.manifest}", manifest, cast(str, by.column))
     if missed := [path for path in paths if not value_of.get(path)]:
-        raise DataError(f"{where}: {by.manifest} gives no {by.column!r} for {some(missed)}; add rows for them")
+        others = sorted(value_of.keys() - set(paths))
+        told_of = (
+            f" (it has {len(others)} rows of no image, such as {others[0]!r}: they are relative to the data set's top folder, "
+            "with `/` between folders)"
+            if others
+            else ""
+        )
+        raise DataError(f"{where}: {by.manifest} gives no {by.column!r} for {some(missed)}; add rows for them{told_of}")
     return [value_of[path] for path in paths]
 
 
@@ -37,7 +45,7 @@ def _by_pattern(where: str, key: str, paths: Sequence[str], pattern: str, named:
     names = [match and match[named] for match in matches]
     if missed := [path for path, name in zip(paths, names, strict=True) if not name]:
         raise ConfigError(f"{where}: `{key}.pattern` {pattern!r} finds no {named} in {some(missed)}; mend the pattern")
-    return cast(list[str], names)
+    return [one_form(name) for name in cast(list[str], names)]
 
 
 def _read_column(where: str, manifest: bytes, column: str) -> dict[str, str]:
@@ -58,7 +66,8 @@ def _read_column(where: str, manifest: bytes, column: str) -> dict[str, str]:
                 raise DataError(
                     f"{where}: line {rows.line_num} has more values than there are columns; put quotes around values with commas"
                 )
-            file, value = (row["file"] or "").removeprefix("./"), (row[column] or "").strip()
+            file, value = (one_form(text or "") for text in (row["file"], row[column]))
+            file, value = file.removeprefix("./"), value.strip()
             if value_of.setdefault(file, value) != value:
                 raise DataError(f"{where}: gives both {value_of[file]!r} and {value!r} for {file!r}; keep one row")
     except (UnicodeDecodeError, csv.Error) as error:

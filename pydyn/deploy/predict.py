@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pydyn.data.decoding import decode_all
 from pydyn.data.inputs import normalised, resized
-from pydyn.data.listing import IMAGE_SUFFIXES
+from pydyn.data.listing import IMAGE_SUFFIXES, is_hidden, is_image
 from pydyn.data.progress import with_progress
 from pydyn.deploy.model_file import Model
 from pydyn.errors import DataError
@@ -37,7 +37,7 @@ class Prediction:
 def find_images(paths: Iterable[Path]) -> list[Path]:
     """Files as they are, folders searched through for images, sorted. Raises DataError for what is not there or empty.
 
-    In folders, links are followed, and those that lead nowhere are images that cannot be read.
+    In folders, links are followed, and those that lead nowhere, be it to images or to folders, are images that cannot be read.
     """
     found: list[Path] = []
     for path in paths:
@@ -45,7 +45,7 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
             inside = sorted(
                 path / name
                 for name, is_folder in walk(path)
-                if not is_folder and Path(name).suffix.lower() in IMAGE_SUFFIXES and not _hidden(Path(name))
+                if not is_folder and (is_image(name) or _is_lost(path, name))
             )
             if not inside:
                 raise DataError(f"{path}: holds no images; image files end in {', '.join(sorted(IMAGE_SUFFIXES))}")
@@ -91,8 +91,8 @@ def save_lines(output: Path | None, lines: Iterable[str]) -> None:
             stream.writelines(lines)
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+def _is_lost(folder: Path, name: str) -> bool:
+    return not any(map(is_hidden, name.split("/"))) and not (folder / name).exists()
 
 
 def predict_images(

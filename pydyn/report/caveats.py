@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pydyn.report import published
 from pydyn.report.results import DataFacts, Result
 from pydyn.report.tables import time_share
+from pydyn.training.history import Epoch
 
 # Of a Run's seconds: below it, times are as good as undisturbed.
 DISTURBED = 0.05
@@ -26,8 +27,7 @@ def disturbance(shares: Mapping[str, float]) -> Iterator[str]:
 def divergence(results: Sequence[Result]) -> Iterator[str]:
     """Which trainings ended without numbers, if any did."""
     epochs = {
-        result.run.id: next((row.epoch for row in result.history if not math.isfinite(row.train_loss)), None)
-        for result in results
+        result.run.id: next((row.epoch for row in result.history if not _has_losses(row)), None) for result in results
     }
     diverged = {run: epoch for run, epoch in epochs.items() if epoch is not None}
     if diverged:
@@ -37,6 +37,11 @@ def divergence(results: Sequence[Result]) -> Iterator[str]:
             "weights are no numbers any more, and such a network counts as right about no image. A smaller learning rate may "
             "keep it from that."
         )
+
+
+def _has_losses(row: Epoch) -> bool:
+    """Whether an epoch left a network of numbers: only the validation loss tells of its last step."""
+    return math.isfinite(row.train_loss) and math.isfinite(row.validation_loss)
 
 
 def shares_waited(results: Sequence[Result]) -> dict[str, float]:

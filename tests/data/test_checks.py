@@ -125,6 +125,22 @@ def test_links_that_lead_nowhere_are_images_that_cannot_be_read(tmp_path, declar
     assert source_state(dataset, tmp_path) != state
 
 
+@pytest.mark.parametrize("place", ["c", "a/more"])
+def test_a_link_to_a_folder_that_is_not_there_is_refused(tmp_path, declare, make_folder, place):
+    """As where a disk is not mounted: a class, or a part of one, would be missing."""
+    folder = make_folder({"a": 4, "b": 4})
+    (folder / ".#draft").symlink_to(folder / "nowhere")
+    dataset = declare(source="folder", path="pictures", split={"method": "stratified", "test": 0.3})
+    check_source("mine", dataset, tmp_path)
+    (folder / place).symlink_to(tmp_path / "disk")
+    with pytest.raises(
+        DataError, match=f"data set 'mine': .*pictures: '{place}' leads nowhere; make or mount what is linked to"
+    ):
+        check_source("mine", dataset, tmp_path)
+    make_folder({"disk": 3}, ".")
+    assert len(arrange_folder("mine", dataset, tmp_path).listing.paths) == 11
+
+
 def assert_known(dataset, tmp_path, exact=True):
     """That what is known of a pool is what is prepared, or no less where it cannot be known exactly."""
     known = known_pool("mine", dataset, tmp_path)

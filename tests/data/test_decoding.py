@@ -1,3 +1,4 @@
+import warnings
 from io import BytesIO
 
 import numpy as np
@@ -49,6 +50,17 @@ def test_palette_becomes_its_colours():
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.putpixel((1, 0), 1)
     assert decode(encoded(image), None, None).tolist() == [[[255, 0, 0], [0, 0, 255]]]
+
+
+def test_a_palette_with_transparency_is_decoded_without_a_warning_that_names_no_file():
+    palette = Image.new("P", (4, 4), 1)
+    palette.putpalette([255, 0, 0, 0, 0, 255])
+    file = BytesIO()
+    palette.save(file, "PNG", transparency=bytes([0, 128]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (blue,) = decode_all([file.getvalue()], None, 3)
+    assert np.array_equal(blue, np.full((4, 4, 3), (0, 0, 255)))
 
 
 def test_exif_orientation_is_applied():

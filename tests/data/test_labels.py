@@ -1,5 +1,7 @@
 """Classes that a manifest or the images' paths tell, instead of folders."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -146,6 +148,45 @@ def test_a_pattern_that_finds_nothing_is_refused_in_the_plan(flat, declare, tmp_
 def test_wrong_declarations_are_refused(section, message):
     with pytest.raises(ValueError, match=message):
         Labels.model_validate(section)
+
+
+COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Ä") for form in ("NFC", "NFD"))
+
+
+def test_a_manifest_tells_of_files_whose_names_are_coded_otherwise(make_folder, prepared):
+    """As those are that were packed on a Mac."""
+    folder = make_folder({"images": 24})
+    for index, path in enumerate(sorted(folder.rglob("*.png"))):
+        path.rename(path.with_name(f"{DECOMPOSED}{index}.png"))
+    forms = (COMPOSED, DECOMPOSED)
+    rows = [
+        f"images/{COMPOSED}{index}.png,{forms[index // 2 % 2]}{'xy'[index % 2]},{index // 2}" for index in range(24)
+    ]
+    (folder / "labels.csv").write_text("file,kind,tree\n" + "\n".join(rows))
+    store = prepared(source="folder", path="pictures", labels=BY_COLUMN)
+    assert store.class_names == (f"{COMPOSED}x", f"{COMPOSED}y")
+    assert store.n_images == 24
+    pattern = {"pattern": f"{COMPOSED}[0-9]*(?P<label>[01])\\."}
+    with pytest.raises(ConfigError, match=rf"finds no label in 'images/{COMPOSED}12\.png'"):
+        prepared("pattern.h5", source="folder", path="pictures", labels=pattern)
+
+
+def test_class_folders_of_one_name_are_one_class_however_it_is_coded(make_folder, prepared):
+    make_folder({f"train/{COMPOSED}": 8, "train/b": 8, f"test/{DECOMPOSED}": 4, "test/b": 4})
+    store = prepared(source="folder", path="pictures", split={"method": "given", "validation": 0.25})
+    assert store.class_names == ("b", COMPOSED)
+    assert np.bincount(store.labels[store.indices("test")]).tolist() == [4, 4]
+
+
+@pytest.mark.parametrize("named", ["C:\\\\{}", "pictures/{}"])
+def test_rows_that_name_no_image_are_told_where_images_have_none(flat, declare, tmp_path, named):
+    rows = [f"{named.format(f'images/{index:03}.png')},{'xy'[index % 2]}" for index in range(24)]
+    (flat / "labels.csv").write_text("file,kind\n" + "\n".join(rows))
+    dataset = declare(source="folder", path="pictures", labels=BY_COLUMN)
+    with pytest.raises(DataError) as caught:
+        check_source("mine", dataset, tmp_path)
+    first = named.format("images/000.png")
+    assert f"24 rows of no image, such as {first!r}: they are relative to the data set's" in str(caught.value)
 
 
 def test_unreadable_images_are_named_as_elsewhere(flat, prepared):

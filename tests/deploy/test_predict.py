@@ -128,6 +128,8 @@ def test_folders_are_searched_hidden_files_and_texts_left_out(tmp_path):
     (tmp_path / "b" / "loop").symlink_to(tmp_path)
     below = ["b/2.png", "b/linked/1.JPG", "b/loop/a/1.JPG"]
     assert find_images([tmp_path / "b"]) == [tmp_path / name for name in below]
+    (tmp_path / "b" / "disk").symlink_to(tmp_path / "not-mounted")
+    assert find_images([tmp_path / "b"]) == [tmp_path / name for name in ["b/2.png", "b/disk", *below[1:]]]
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no images"):
         find_images([tmp_path / "empty"])

@@ -16,12 +16,16 @@ from tests.report.test_architectures import synthesise as write_architectures
 NAN = float("nan")
 
 
-def diverge(results: Path, written: dict[Run, Summary], chosen: Iterable[Run]) -> None:
-    """From the third epoch on, as the loop would have it."""
+def diverge(results: Path, written: dict[Run, Summary], chosen: Iterable[Run], in_last_step: bool = False) -> None:
+    """From the third epoch on, or in the last step of all, as the loop would have it."""
     for run in chosen:
         path = run.directory(results) / "history.csv"
         gone = {"train_loss": NAN, "validation_loss": NAN, "train_accuracy": 0.0, "validation_accuracy": 0.0}
-        rows = [row if row.epoch < 3 else replace(row, **gone) for row in read_history(path, Epoch)]
+        rows = read_history(path, Epoch)
+        first = rows[-1].epoch if in_last_step else 3
+        if in_last_step:  # what was trained is told as it was before each step
+            gone = {name: value for name, value in gone.items() if name.startswith("validation")}
+        rows = [row if row.epoch < first else replace(row, **gone) for row in rows]
         History(path, Epoch).restart(rows)
         summary = written[run]
         held_out = summary.accuracy.test_at_last is not None
@@ -45,6 +49,13 @@ def test_diverged_runs_are_named(synthesise: Callable[..., Any], n_diverged: int
     page = write_partial(config, results)
     told = f"{n_diverged} of the 12 Runs diverged, such as {chosen[0].id} in epoch 3" if chosen else "Runs diverged"
     assert (told in page) == bool(chosen)
+
+
+def test_a_run_that_diverged_in_its_last_step_is_named(synthesise: Callable[..., Any]) -> None:
+    config, results, written = synthesise("comparison")
+    run = next(iter(written))
+    diverge(results, written, [run], in_last_step=True)
+    assert f"1 of the 12 Runs diverged, such as {run.id} in epoch {run.epochs}" in write_partial(config, results)
 
 
 def test_the_page_of_architectures_names_them_too(tmp_path: Path) -> None:

@@ -262,3 +262,15 @@ def test_without_the_records_that_would_tell_a_changed_declaration_is_seen(workf
     assert (done := workflow.run("--", target)).returncode == 0, done.stdout + done.stderr
     with ImageStore.open(workflow.folder / target) as store:
         assert len(store.indices("train", "validation")) == 60
+
+
+@alone
+@pytest.mark.parametrize("question", ["--summary", "--lint", "--rulegraph"])
+def test_who_only_asks_about_another_configuration_loses_nothing(workflow, question):
+    workflow.change(studies=["shapes"])
+    store = workflow.results / "data" / "shapes-1.3.h5"
+    assert (done := workflow.run("--", str(store.relative_to(workflow.folder)))).returncode == 0, done.stderr
+    workflow.change(studies=["shapes"], datasets={"shapes-1.3": {"train": 60}})
+    before = store.read_bytes()
+    workflow.run(question)
+    assert store.read_bytes() == before
