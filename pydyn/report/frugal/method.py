@@ -24,5 +24,10 @@ def explanation(study: FrugalStudy) -> str:
 
 
 def _weight(heads: Heads) -> str:
-    """The ambiguity weight with its numbers."""
-    return f"1 + λ (1 − margin)^κ with λ = {heads.strength:g} and κ = {heads.power:g}"
+    """The ambiguity weight with its numbers, and what the loss is divided by if not as usual."""
+    weight = f"1 + λ (1 − margin)^κ with λ = {heads.strength:g} and κ = {heads.power:g}"
+    if heads.threshold is not None:
+        weight = f"1 + λ where the margin is below τ, with λ = {heads.strength:g} and τ = {heads.threshold:g}"
+    if heads.normalisation == "weighted_mean":
+        weight += " (the sum of the losses so weighted is divided by that of the weights)"
+    return weight
