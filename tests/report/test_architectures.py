@@ -162,6 +162,14 @@ def test_the_whole_grid_stands_beside_the_published(report: Any, tmp_path: Path)
     assert f"Of experiment 3 the combination with the highest accuracy: {named}." in page
 
 
+def test_published_figures_are_said_to_be_of_the_sources_images(report: Any) -> None:
+    page, _ = report()
+    assert "published 63.82 % on CIFAR-10." in page
+    captions = [html.unescape(caption) for caption in re.findall("<figcaption>(.*?) <a", page) if "ublished" in caption]
+    assert len(captions) == 4
+    assert all("CIFAR-10" in caption for caption in captions)
+
+
 @pytest.mark.parametrize(
     ("confusion", "accuracy", "expected"),
     [

@@ -109,5 +109,8 @@ def grid_drawing(rows: Sequence[Replicates]) -> Drawing:
                 )
     with style():
         figure = heat_maps(panels, [f"{rate:g}" for rate in rates], ("batch", "learning rate"))
-        caption = "Experiment 3: accuracy in percent after the last epoch. One colour scale for all."
+        caption = (
+            "Experiment 3: accuracy in percent after the last epoch; published: on "
+            f"{published.DATASET}. One colour scale for all."
+        )
         return finish("architectures-grid", caption, figure)

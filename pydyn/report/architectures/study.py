@@ -102,7 +102,7 @@ def _findings(results: StudyResults, rows: Sequence[Row], cells: Sequence[Replic
         assert told is not None
         yield (
             f"Experiment {number_} ({row.name.partition(': ')[2]}): {with_interval(found.mean, found.half_width, 2)} % "
-            f"(n = {found.n}), published {told.accuracy_percent:.2f} %."
+            f"(n = {found.n}), published {told.accuracy_percent:.2f} % on {published.DATASET}."
         )
     claims = {
         (2, (1,)): "The deeper network beats the base",
