@@ -170,6 +170,12 @@ def test_published_figures_are_said_to_be_of_the_sources_images(report: Any) -> 
     assert all("CIFAR-10" in caption for caption in captions)
 
 
+def test_the_best_of_the_grid_claims_nothing(report: Any) -> None:
+    page, _ = report()
+    (said,) = re.findall(r"<li>“Architecture improves more than hyper-parameters”.*?</li>", html.unescape(page))
+    assert "its best (n = 1) is picked by the test images, as is the best network (n = 3): nothing is claimed." in said
+
+
 @pytest.mark.parametrize(
     ("confusion", "accuracy", "expected"),
     [
