@@ -123,7 +123,8 @@ def _search(results: FrugalResults) -> list[Block]:
         for row in results.rows("search")
         if isinstance(row.run, HeadRun)
     ]
-    return [costs, Paragraph(f"What the searches found: {'; '.join(found)}." if found else "No search is there.")]
+    what = f"What the searches found, each in one division of the images, no interval: {'; '.join(found)}."
+    return [costs, Paragraph(what if found else "No search is there.")]
 
 
 def _both(results: FrugalResults) -> bool:
