@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from pydyn.config.main import Config, overlay, parse
-from pydyn.report.architectures import study
+from pydyn.report.architectures import pictures, study
 from pydyn.report.architectures.rows import collapsed
 from pydyn.report.page import write_report
 from pydyn.report.results import Replicates, read_facts, read_study
@@ -174,6 +174,15 @@ def test_the_best_of_the_grid_claims_nothing(report: Any) -> None:
     page, _ = report()
     (said,) = re.findall(r"<li>“Architecture improves more than hyper-parameters”.*?</li>", html.unescape(page))
     assert "its best (n = 1) is picked by the test images, as is the best network (n = 3): nothing is claimed." in said
+
+
+@pytest.mark.parametrize("grid", [{}, None])
+def test_the_best_of_the_grid_has_curves_too(report: Any, monkeypatch: pytest.MonkeyPatch, grid: Any) -> None:
+    lines: list[list[str]] = []
+    monkeypatch.setattr(pictures, "legend_below", lambda figure, handles, labels, most_columns: lines.append(labels))
+    report({"grid": grid, "strategies": []})
+    networks = ["1: base", "2: deeper, with dropout", "4: batch normalisation, augmentation"]
+    assert lines == [[*networks, "3: base, best of the grid"] if grid is not None else networks]
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,9 @@ def report(results: StudyResults) -> StudyReport:
     if rows:
         networks.append(networks_table(results, rows))
         networks += [table] if (table := differences_table(rows)) else []
-        networks.append(curves_drawing(rows))
     best = best_of(cells)
+    if rows or best:
+        networks.append(curves_drawing(rows, best))
     if plain or best:
         networks.append(confusion_drawing(rows, best, results.data.class_names))
     sections = [Section("architectures-networks", "Experiments 1, 2 and 4: networks", networks)]
