@@ -176,6 +176,13 @@ def test_the_best_of_the_grid_claims_nothing(report: Any) -> None:
     assert "its best (n = 1) is picked by the test images, as is the best network (n = 3): nothing is claimed." in said
 
 
+@pytest.mark.parametrize(("epochs", "published"), [(5, True), (3, False)])
+def test_a_picture_without_published_figures_names_none(report: Any, epochs: int, published: bool) -> None:
+    page, _ = report({"grid": {"epochs": [epochs], "batch_sizes": [32], "learning_rates": [1e-2, 1e-3]}})
+    (caption,) = re.findall("<figcaption>(Experiment 3: accuracy in percent.*?) <a", page)
+    assert ("published: on CIFAR-10" in caption) == published
+
+
 @pytest.mark.parametrize("grid", [{}, None])
 def test_the_best_of_the_grid_has_curves_too(report: Any, monkeypatch: pytest.MonkeyPatch, grid: Any) -> None:
     lines: list[list[str]] = []
