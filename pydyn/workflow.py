@@ -25,6 +25,45 @@ PROFILE = Path("workflow/profiles/default")
 DEFAULTS = Path("config.yaml")
 CONFIGFILE = ("--configfile", "--configfiles")
 CONFIG = ("--config", "-C")
+# What Snakemake answers, or tidies up, without running a job: of all its options for that, those that read the Snakefile.
+QUESTIONS = frozenset(
+    [
+        "--lint",
+        "--report",
+        "--summary",
+        "-S",
+        "--detailed-summary",
+        "-D",
+        "--dag",
+        "--rulegraph",
+        "--filegraph",
+        "--d3dag",
+        "--list-rules",
+        "--list",
+        "-l",
+        "--list-target-rules",
+        "--lt",
+        "--list-changes",
+        "--lc",
+        "--list-input-changes",
+        "--li",
+        "--list-params-changes",
+        "--lp",
+        "--list-untracked",
+        "--lu",
+        "--archive",
+        "--containerize",
+        "--export-cwl",
+        "--generate-unit-tests",
+        "--unlock",
+        "--cleanup-metadata",
+        "--cm",
+        "--cleanup-shadow",
+        "--delete-all-output",
+        "--delete-temp-output",
+        "--print-compilation",
+    ]
+)
 
 
 def use_own_tools() -> None:
@@ -38,6 +77,11 @@ def use_own_tools() -> None:
 def has_gpu() -> bool:
     """Whether this machine looks as if it had an NVIDIA GPU."""
     return GPU_MARK.exists()
+
+
+def only_asks(arguments: Sequence[str]) -> bool:
+    """Whether these are a Snakemake's that runs no job. While it reads the Snakefile it does not tell by itself."""
+    return any(argument.partition("=")[0] in QUESTIONS for argument in arguments)
 
 
 def tell_report(report: Path) -> None:

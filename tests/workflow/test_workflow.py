@@ -262,6 +262,18 @@ def test_snakemakes_own_report_holds_the_page_with_its_tables_and_figures(finish
 
 
 @alone
+@pytest.mark.parametrize("question", [["--lint"], ["--summary"], ["--dag"], ["--report", "own.html"], ["--unlock"]])
+def test_a_question_about_another_configuration_removes_nothing(workflow, question):
+    workflow.change(studies=["shapes"])
+    store = workflow.results / "data" / "shapes-1.3.h5"
+    assert (done := workflow.run("--", "results/data/shapes-1.3.h5")).returncode == 0, done.stdout + done.stderr
+    workflow.change(studies=["shapes"], datasets={"shapes-1.3": {"train": 60}})
+    done = workflow.run(*question)
+    assert "is of another declaration" not in done.stdout + done.stderr
+    assert store.exists()
+
+
+@alone
 def test_without_the_records_that_would_tell_a_changed_declaration_is_seen(workflow):
     workflow.change(studies=["shapes"])
     target = "results/data/shapes-1.3.h5"

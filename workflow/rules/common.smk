@@ -25,7 +25,7 @@ from pydyn.provenance import (
     populations_digest,
     training_digest,
 )
-from pydyn.workflow import has_gpu, tell_report, use_own_tools
+from pydyn.workflow import has_gpu, only_asks, tell_report, use_own_tools
 
 use_own_tools()
 try:
@@ -43,8 +43,13 @@ validate(config, "../schemas/config.schema.json", set_default=False)
 RESULTS = PLAN.results.as_posix()
 REPORT = f"{RESULTS}/report/index.html"
 # Only the Snakemake that is to run something touches anything, and not those that it starts in jobs.
+RUNS_JOBS = (
+    workflow.is_main_process
+    and not workflow.output_settings.dryrun
+    and not only_asks(sys.argv[1:])
+)
 HOLDER = None
-if workflow.is_main_process and not workflow.output_settings.dryrun:
+if RUNS_JOBS:
     try:
         hold_folder()
         tell_report(Path(REPORT))
@@ -75,7 +80,7 @@ RUNS_OF_JOBS = json.dumps(
     }
 )
 PLAN_FILE = f"{RESULTS}/plan.json"
-if workflow.is_main_process and not workflow.output_settings.dryrun and HOLDER is None:
+if RUNS_JOBS and HOLDER is None:
     # Where nothing is left to do, `onstart` does not come, and what is damaged would stay so.
     for file, content in ((CONFIG, RESOLVED), (PLAN_FILE, RUNS_OF_JOBS)):
         try:
