@@ -29,7 +29,7 @@ CONFIG = ("--config", "-C")
 WITHOUT_JOBS = frozenset(
     """
     --archive --cleanup-metadata --cm --cleanup-shadow --conda-cleanup-envs --conda-create-envs-only --container-cleanup-images
-    --containerize --d3dag --dag --delete-all-output --delete-temp-output --detailed-summary -D --filegraph --generate-unit-tests
+    --containerize --d3dag --dag --delete-all-output --delete-temp-output --detailed-summary -D --export-cwl --filegraph --generate-unit-tests
     --lint --list -l --list-changes --lc --list-conda-envs --list-input-changes --li --list-params-changes --lp --list-rules
     --list-target-rules --lt --list-untracked --lu --print-compilation --report --rulegraph --summary -S --touch -t --unlock
     """.split()  # noqa: SIM905 (a list would take a line for each)
@@ -51,6 +51,8 @@ def has_gpu() -> bool:
 
 def runs_no_job(arguments: Sequence[str]) -> bool:
     """Whether Snakemake is asked for something, such as a summary, or to note something, and not to make anything."""
+    if "--report-after-run" in arguments:  # which `--report` then belongs to
+        return False
     return not WITHOUT_JOBS.isdisjoint(argument.split("=")[0] for argument in arguments)
 
 

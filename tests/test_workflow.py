@@ -52,6 +52,8 @@ def test_jobs_share_this_machine_unless_they_go_elsewhere(folder, given, passed)
         (["--rulegraph=mermaid-js"], True),
         (["--cores", "2", "--lint", "json"], True),
         (["--cores", "2", "--touch"], True),
+        (["--report", "own.html"], True),
+        (["--cores", "2", "--report", "own.html", "--report-after-run"], False),
     ],
 )
 def test_command_lines_that_run_no_job(given, asks):

@@ -25,6 +25,11 @@ class Heads(Section):
     """lambda of the ambiguity weight 1 + lambda (1 - margin)^kappa, where weighting is on."""
     power: NotNegative = 2.0
     """kappa."""
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    """tau: the weight is 1 + lambda where the margin is below it and 1 elsewhere, and kappa has no part in it. None: as above."""
+    normalisation: Literal["mean", "weighted_mean"] = "mean"
+    """What the sum of a batch's weighted losses is divided by: `mean`, its number of images (the sum of their class weights,
+    where these are on); `weighted_mean`, the sum of all their weights, so that ambiguity adds nothing to the loss."""
     learning_rates: Listed[Positive] = [3e-4, 1e-3, 3e-3]  # noqa: RUF012 (pydantic copies defaults)
     """Of AdamW."""
     weight_decays: Listed[NotNegative] = [1e-4, 1e-2]  # noqa: RUF012
@@ -48,6 +53,8 @@ class Heads(Section):
                 weight_decay=decay,
                 strength=self.strength if weighted else 0.0,
                 power=self.power,
+                threshold=self.threshold,
+                normalisation=self.normalisation,
                 hidden=self.hidden if kind == "redesigned" else None,
                 dropout=self.dropout if kind == "redesigned" else 0.0,
                 batch_size=self.batch_size,

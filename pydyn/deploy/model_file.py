@@ -1,6 +1,7 @@
 """A trained classifier as two files: `model.safetensors` with all weights, `model.json` with all else that a prediction needs.
 
-Plain torch and safetensors read them, too: the weights are those of `pydyn.models.classifier.Classifier`.
+Two and not one, so that weights need no pickle and a person can read the rest. Plain torch and safetensors read them, too: the
+weights are those of `pydyn.models.classifier.Classifier`.
 """
 
 import json

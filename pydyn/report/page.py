@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -106,7 +107,10 @@ def _sections(config: Config, pages: Sequence[StudyPage]) -> Iterator[Section]:
     runs = [run for page in pages for run in page.runs]
     yield data_section(data)
     for page in pages:
-        yield from page.report.sections
+        for section in page.report.sections:
+            # Of several studies each has an experiment 3 of its own.
+            own = f"{page.report.title} · {section.title}" if len(pages) > 1 else section.title
+            yield replace(section, title=own)
     yield runs_section(runs)
     yield provenance_section(config, data, runs)
 

@@ -96,6 +96,8 @@ def draw_settings(study: FrugalStudy, count: int) -> list[HeadSetting]:
             weight_decay=float(10 ** draw.uniform(-5, 0)),
             strength=float(draw.uniform(0, 4)),
             power=float(draw.uniform(0.5, 4)),
+            threshold=study.heads.threshold,
+            normalisation=study.heads.normalisation,
             hidden=study.heads.hidden,
             dropout=float(draw.uniform(0, 0.7)),
             batch_size=study.heads.batch_size,

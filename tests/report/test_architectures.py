@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from pydyn.config.main import Config, overlay, parse
-from pydyn.report.architectures import study
+from pydyn.report.architectures import pictures, study
 from pydyn.report.architectures.rows import collapsed
 from pydyn.report.page import write_report
 from pydyn.report.results import Replicates, read_facts, read_study
@@ -160,6 +160,36 @@ def test_the_whole_grid_stands_beside_the_published(report: Any, tmp_path: Path)
     assert f"({named};" in page
     assert "The grid trains on 80 % of the training images" in page
     assert f"Of experiment 3 the combination with the highest accuracy: {named}." in page
+
+
+def test_published_figures_are_said_to_be_of_the_sources_images(report: Any) -> None:
+    page, _ = report()
+    assert "published 63.82 % on CIFAR-10." in page
+    captions = [html.unescape(caption) for caption in re.findall("<figcaption>(.*?) <a", page) if "ublished" in caption]
+    assert len(captions) == 4
+    assert all("CIFAR-10" in caption for caption in captions)
+
+
+def test_the_best_of_the_grid_claims_nothing(report: Any) -> None:
+    page, _ = report()
+    (said,) = re.findall(r"<li>“Architecture improves more than hyper-parameters”.*?</li>", html.unescape(page))
+    assert "its best (n = 1) is picked by the test images, as is the best network (n = 3): nothing is claimed." in said
+
+
+@pytest.mark.parametrize(("epochs", "published"), [(5, True), (3, False)])
+def test_a_picture_without_published_figures_names_none(report: Any, epochs: int, published: bool) -> None:
+    page, _ = report({"grid": {"epochs": [epochs], "batch_sizes": [32], "learning_rates": [1e-2, 1e-3]}})
+    (caption,) = re.findall("<figcaption>(Experiment 3: accuracy in percent.*?) <a", page)
+    assert ("published: on CIFAR-10" in caption) == published
+
+
+@pytest.mark.parametrize("grid", [{}, None])
+def test_the_best_of_the_grid_has_curves_too(report: Any, monkeypatch: pytest.MonkeyPatch, grid: Any) -> None:
+    lines: list[list[str]] = []
+    monkeypatch.setattr(pictures, "legend_below", lambda figure, handles, labels, most_columns: lines.append(labels))
+    report({"grid": grid, "strategies": []})
+    networks = ["1: base", "2: deeper, with dropout", "4: batch normalisation, augmentation"]
+    assert lines == [[*networks, "3: base, best of the grid"] if grid is not None else networks]
 
 
 @pytest.mark.parametrize(

@@ -251,6 +251,7 @@ def test_searches_are_projected_from_what_was_measured(tmp_path: Path) -> None:
     published = found[found.origin == "published"]
     assert published.speedup.tolist() == [28.29, 167.34]  # as printed, not as the rounded durations give it
     assert "projected" in page
+    assert "What the searches found, each in one division of the images, no interval: breakhis" in page
 
 
 def test_the_leak_of_a_split_by_image_is_told(tmp_path: Path) -> None:

@@ -14,7 +14,10 @@ import pytest
 import yaml
 
 from pydyn.report.page import write_report
+from pydyn.report.results import read_facts
+from pydyn.studies.registry import runs
 from pydyn.training.summary import write_summary
+from tests.report.conftest import configure, write_run, write_store
 
 Synthesise = Callable[..., Any]
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -92,6 +95,26 @@ def test_identifiers_are_unique(everything: Path) -> None:
     links = Links()
     links.feed((everything / "index.html").read_text())
     assert len(links.ids) == len(set(links.ids))
+
+
+def test_sections_of_several_studies_say_whose_they_are(tmp_path: Path) -> None:
+    study = {"dataset": "figures", "epochs": 2, "replicates": 1}
+    config = configure(
+        "single comparison", {"studies": ["dynamic", "architectures"], "architectures": {**study, "strategies": []}}
+    )
+    write_store(tmp_path)
+    digest = read_facts("figures", tmp_path).digest
+    for name in config.studies:
+        for run in runs(config, name):
+            write_run(tmp_path, run, digest)
+    write_report(config, tmp_path, tmp_path / "report" / "index.html", progress=lambda line: None)
+    page = (tmp_path / "report" / "index.html").read_text()
+    contents = re.findall(r'<a href="#[\w-]+">(.*?)</a>', page)
+    assert len(set(contents)) == len(contents)
+    assert {"Dynamic Training · Experiment 3: replicates", "Architectures · Experiment 3: hyper-parameters"} < set(
+        contents
+    )
+    assert "<h2>Architectures · Experiment 3: hyper-parameters</h2>" in page
 
 
 def test_every_table_and_figure_has_its_files(everything: Path, read_tables: Callable[..., Any]) -> None:

@@ -289,6 +289,16 @@ def test_only_the_reconstructed_setting_is_called_so(trained: tuple[Config, Path
         assert f"batch {batch}, glorot_uniform, pixels as {pixels}" in method.text
 
 
+def test_which_part_of_a_data_set_is_called_validation_is_said(page: Path) -> None:
+    # The table of the data has 81 training, 9 validation and 45 test images.
+    text = page.read_text()
+    assert "90 training and 45 validation images" in text
+    assert (
+        "Validation images are what the thesis calls so: the test part of a data set, whose other two parts are trained"
+        in text
+    )
+
+
 @pytest.fixture
 def copied(trained: tuple[Config, Path], tmp_path: Path) -> tuple[Config, Path]:
     config, results = trained

@@ -79,6 +79,16 @@ def test_larger_searches_begin_with_smaller_ones():
     assert len(set(runs[2].settings)) == 27
 
 
+def test_every_form_of_the_ambiguity_weight_can_be_declared():
+    forms = {"strength": 2.0, "threshold": 0.25, "normalisation": "weighted_mean"}
+    runs = registry.runs(parse(configuration(heads=forms, search={"combinations": [3]})), "frugal")
+    heads = [run for run in runs if isinstance(run, HeadRun)]
+    assert {run.purpose for run in heads} == {"ablation", "search"}
+    for run in heads:
+        assert {(one.threshold, one.normalisation) for one in run.settings} == {(0.25, "weighted_mean")}
+    assert {one.strength for run in heads if run.purpose == "ablation" for one in run.settings} == {0.0, 2.0}
+
+
 def test_images_are_torn_from_their_groups_only_where_there_are_groups():
     config = parse(configuration(datasets=["figures", "patients"], splits=["declared", "image"]))
     found = {(run.dataset, run.splits) for run in registry.runs(config, "frugal")}

@@ -251,6 +251,16 @@ def test_snakemake_finds_nothing_to_say_about_the_rules_but_that_they_share_one_
     assert titles == {"* Specify a conda environment or container for each rule.:"}
 
 
+def test_snakemakes_own_report_holds_the_page_with_its_tables_and_figures(finished, tmp_path):
+    done = finished.run("--report", str(tmp_path / "own.html"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = (tmp_path / "own.html").read_text()
+    for name in ("index.html", "runs.csv", "dynamic-grid-accuracy.svg"):
+        assert f'"{name}"' in text
+    for caption in (finished.folder / "workflow" / "report").glob("*.rst"):
+        assert caption.read_text().partition(",")[0] in text
+
+
 @alone
 def test_without_the_records_that_would_tell_a_changed_declaration_is_seen(workflow):
     workflow.change(studies=["shapes"])
@@ -265,12 +275,12 @@ def test_without_the_records_that_would_tell_a_changed_declaration_is_seen(workf
 
 
 @alone
-@pytest.mark.parametrize("question", ["--summary", "--lint", "--rulegraph"])
-def test_who_only_asks_about_another_configuration_loses_nothing(workflow, question):
+def test_who_only_asks_about_another_configuration_loses_nothing(workflow):
     workflow.change(studies=["shapes"])
     store = workflow.results / "data" / "shapes-1.3.h5"
     assert (done := workflow.run("--", str(store.relative_to(workflow.folder)))).returncode == 0, done.stderr
     workflow.change(studies=["shapes"], datasets={"shapes-1.3": {"train": 60}})
     before = store.read_bytes()
-    workflow.run(question)
-    assert store.read_bytes() == before
+    for question in (["--summary"], ["--lint"], ["--report", "own.html"]):
+        workflow.run(*question)
+        assert store.read_bytes() == before, question

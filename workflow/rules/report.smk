@@ -9,9 +9,19 @@ rule report:
             if features.adaptation
         ],
     output:
-        page=REPORT,
-        tables=directory(f"{RESULTS}/report/tables"),
-        figures=directory(f"{RESULTS}/report/figures"),
+        page=report(REPORT, caption="../report/page.rst", category="Page"),
+        tables=report(
+            directory(f"{RESULTS}/report/tables"),
+            patterns=["{name}.csv"],
+            caption="../report/tables.rst",
+            category="Tables",
+        ),
+        figures=report(
+            directory(f"{RESULTS}/report/figures"),
+            patterns=["{name}.svg"],
+            caption="../report/figures.rst",
+            category="Figures",
+        ),
     log:
         f"{RESULTS}/logs/report.log",
     benchmark:

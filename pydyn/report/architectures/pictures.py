@@ -26,8 +26,11 @@ from pydyn.report.tables import NOT_RUN
 from pydyn.training.history import Epoch
 
 
-def curves_drawing(rows: Sequence[Row]) -> Drawing:
-    """Accuracy and loss by epoch, training and test images."""
+def curves_drawing(rows: Sequence[Row], best: Replicates | None) -> Drawing:
+    """Accuracy and loss by epoch, training and test images; `best`: of experiment 3, at least one of all."""
+    lines = [(row.name, row.replicates) for row in rows]
+    if best is not None:
+        lines.append(("3: base, best of the grid", best))
     with style():
         figure = Figure(figsize=(PAGE_WIDTH, 4.6))
         axes = figure.subplots(2, 2, sharex=True)
@@ -38,11 +41,10 @@ def curves_drawing(rows: Sequence[Row]) -> Drawing:
             ("test loss", lambda epoch: epoch.validation_loss),
         )
         for axis, (title, value) in zip(axes.flatten(), panels, strict=True):
-            for position, row in enumerate(rows):
-                epochs = np.arange(1, row.replicates.run.epochs + 1, dtype=np.float64)
-                line = line_style(position)
-                mean_and_band(axis, epochs, row.replicates.curves(value), "range", **line, label=row.name)
-            frame_epochs(axis, max(row.replicates.run.epochs for row in rows))
+            for position, (name, replicates) in enumerate(lines):
+                epochs = np.arange(1, replicates.run.epochs + 1, dtype=np.float64)
+                mean_and_band(axis, epochs, replicates.curves(value), "range", **line_style(position), label=name)
+            frame_epochs(axis, max(replicates.run.epochs for _, replicates in lines))
             axis.set_title(title)
         for axis in axes[1]:
             axis.set_xlabel("epoch")
@@ -52,6 +54,8 @@ def curves_drawing(rows: Sequence[Row]) -> Drawing:
             "By epoch: line mean over the seeds, band minimum to maximum. Training figures are of the epoch's images while the "
             "weights change, with dropout and augmentation where the experiment has them."
         )
+        if best is not None:
+            caption += f" Of experiment 3 the combination with the highest accuracy: {_place(best)}."
         return finish("architectures-curves", caption, figure)
 
 
@@ -83,12 +87,13 @@ def confusion_drawing(rows: Sequence[Row], best: Replicates | None, class_names:
         axes[0].set_ylabel("class")
         caption = "Test images of a class (rows) taken for which (columns), in percent, after the last epoch, all seeds together."
         if best is not None:
-            run = best.run
-            caption += (
-                f" Of experiment 3 the combination with the highest accuracy: rate {run.learning_rate:g}, batch "
-                f"{run.batch_size}, {run.epochs} epochs."
-            )
+            caption += f" Of experiment 3 the combination with the highest accuracy: {_place(best)}."
         return finish("architectures-confusion", caption, figure)
+
+
+def _place(cell: Replicates) -> str:
+    """Of the grid."""
+    return f"rate {cell.run.learning_rate:g}, batch {cell.run.batch_size}, {cell.run.epochs} epochs"
 
 
 def grid_drawing(rows: Sequence[Replicates]) -> Drawing:
@@ -109,5 +114,7 @@ def grid_drawing(rows: Sequence[Replicates]) -> Drawing:
                 )
     with style():
         figure = heat_maps(panels, [f"{rate:g}" for rate in rates], ("batch", "learning rate"))
-        caption = "Experiment 3: accuracy in percent after the last epoch. One colour scale for all."
+        has_published = any(panel.title.endswith("published") for panel in panels)
+        there = f"; published: on {published.DATASET}" if has_published else ""
+        caption = f"Experiment 3: accuracy in percent after the last epoch{there}. One colour scale for all."
         return finish("architectures-grid", caption, figure)

@@ -81,7 +81,8 @@ def networks_table(results: StudyResults, rows: Sequence[Row]) -> Table:
     n_images = reported_images(rows[0].replicates.results[0].summary)
     caption = (
         f"After the last epoch, on {n_images:,} test images: means ± half-width of the 95 % interval over the seeds. Published: "
-        f"one training each. Dead units: of the dense layer of 128, those that are 0 on every test image. Seconds are wall time."
+        f"{published.DATASET}, one training each. Dead units: of the dense layer of 128, those that are 0 on every test image. "
+        "Seconds are wall time."
     )
     return listing("architectures-networks", caption, pd.DataFrame(records), columns)
 
@@ -126,7 +127,7 @@ def differences_table(rows: Sequence[Row]) -> Table | None:
     }
     caption = (
         "Differences of accuracy in points, paired by seed; intervals are not adjusted for the number of comparisons. Published "
-        "differences are of one training each."
+        f"differences are of one training each on {published.DATASET}."
     )
     return listing("architectures-differences", caption, pd.DataFrame(records), columns)
 
@@ -154,6 +155,6 @@ def grid_table(rows: Sequence[Replicates]) -> Table:
     n_images = reported_images(rows[0].results[0].summary)
     caption = (
         f"Experiment 3, the base network on {rows[0].n_subset:,} of {rows[0].n_pool:,} training images, after the last epoch on "
-        f"{n_images:,} test images. Published: one training each, on 80 % of the training images."
+        f"{n_images:,} test images. Published: {published.DATASET}, one training each, on 80 % of the training images."
     )
     return listing("architectures-grid", caption, pd.DataFrame(records), columns)

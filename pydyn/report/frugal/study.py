@@ -18,6 +18,7 @@ from pydyn.report.frugal.accuracy import (
 from pydyn.report.frugal.adaptation import adaptation_drawing, adaptation_sentences
 from pydyn.report.frugal.changes import QUANTITIES, change_table, changes, mean_sentences, saved
 from pydyn.report.frugal.costs import cost_drawing, cost_table, reading_problems
+from pydyn.report.frugal.method import explanation
 from pydyn.report.frugal.names import SPLITS
 from pydyn.report.frugal.pictures import confusion_drawing, reliability_drawing
 from pydyn.report.frugal.read import (
@@ -42,19 +43,6 @@ from pydyn.studies.frugal_runs import HeadRun
 from pydyn.studies.run import AnyRun
 from pydyn.training.frugal_summary import FrugalSummary
 
-EXPLANATION = (
-    "Proposed: the backbone's batch normalisation is adapted to the training images without changing a weight; features of all "
-    "images are extracted once; a redesigned head (linear, batch normalisation, ReLU, dropout, linear) is trained on them with a "
-    "loss that weighs ambiguous images more, by 1 + λ (1 − margin)^κ, the margin being the difference of the two largest "
-    "probabilities. The source gives no formula: this one is ours. {rival} the validation images; the test images are looked at "
-    "once."
-)
-RIVAL = (
-    "The rival trains the whole network{images}. Both see the same images, stop by validation loss, weigh classes alike and "
-    "choose their rates on"
-)
-NO_RIVAL = "Training stops by validation loss, and its rates are chosen on"
-
 
 def page(config: Config, results: Path, left_out: Collection[AnyRun] = ()) -> StudyPage:
     """Read the study's results, but for some Runs, and say what came out. Raises DataError or RunError for what is missing."""
@@ -70,7 +58,7 @@ def report(results: FrugalResults) -> StudyReport:
         list(_findings(results)),
         list(_caveats(results)),
         [
-            Section("frugal-method", "Method", [Paragraph(_explanation(results))]),
+            Section("frugal-method", "Method", [Paragraph(explanation(results.study))]),
             Section("frugal-comparison", "Experiment 1: against fine-tuning", _comparison(results)),
             Section("frugal-ablation", "Experiment 2: what each part is worth", _ablation(results)),
             Section("frugal-search", "Experiment 3: searching hyper-parameters", _search(results)),
@@ -81,12 +69,6 @@ def report(results: FrugalResults) -> StudyReport:
             ),
         ],
     )
-
-
-def _explanation(results: FrugalResults) -> str:
-    rival = results.study.fine_tuning
-    images = " on augmented images" if rival and rival.augmentation != "none" else ""
-    return EXPLANATION.format(rival=RIVAL.format(images=images) if rival else NO_RIVAL)
 
 
 def _comparison(results: FrugalResults) -> list[Block]:
@@ -141,7 +123,8 @@ def _search(results: FrugalResults) -> list[Block]:
         for row in results.rows("search")
         if isinstance(row.run, HeadRun)
     ]
-    return [costs, Paragraph(f"What the searches found: {'; '.join(found)}." if found else "No search is there.")]
+    what = f"What the searches found, each in one division of the images, no interval: {'; '.join(found)}."
+    return [costs, Paragraph(what if found else "No search is there.")]
 
 
 def _both(results: FrugalResults) -> bool:

@@ -44,8 +44,9 @@ from pydyn.training.population_summary import PopulationSummary
 EXPLANATION = (
     "Networks of one or two convolutional layers of 3 × 3 filters, each with ReLU and max-pooling, and one dense "
     "layer; F1-F2 stands for F1 filters in the first layer and F2 in the second. Many are trained side by side, each "
-    "with its own initial weights and order of images. The thesis names neither optimiser nor learning rate, "
-    "initialiser, range of the pixels or version of Keras. "
+    "with its own initial weights and order of images. Validation images are what the thesis calls so: the test part of a "
+    "data set, whose other two parts are trained on. The thesis names neither optimiser nor learning rate, initialiser, range "
+    "of the pixels or version of Keras. "
 )
 RECONSTRUCTED = (
     "The setting used here unless something else is said "
