@@ -28,10 +28,11 @@ CONFIG = ("--config", "-C")
 # Of Snakemake, which parses the rules for them too and does not tell the rules which it is.
 WITHOUT_JOBS = frozenset(
     """
-    --archive --cleanup-metadata --cm --cleanup-shadow --conda-cleanup-envs --conda-create-envs-only --container-cleanup-images
-    --containerize --d3dag --dag --delete-all-output --delete-temp-output --detailed-summary -D --export-cwl --filegraph --generate-unit-tests
-    --lint --list -l --list-changes --lc --list-conda-envs --list-input-changes --li --list-params-changes --lp --list-rules
-    --list-target-rules --lt --list-untracked --lu --print-compilation --report --rulegraph --summary -S --touch -t --unlock
+    --archive --cleanup-metadata --cm --cleanup-shadow --conda-cleanup-envs --conda-create-envs-only
+    --container-cleanup-images --containerize --d3dag --dag --delete-all-output --delete-temp-output --detailed-summary -D
+    --export-cwl --filegraph --generate-unit-tests --lint --list -l --list-changes --lc --list-conda-envs
+    --list-input-changes --li --list-params-changes --lp --list-rules --list-target-rules --lt --list-untracked --lu
+    --print-compilation --report --rulegraph --summary -S --touch -t --unlock
     """.split()  # noqa: SIM905 (a list would take a line for each)
 )
 
