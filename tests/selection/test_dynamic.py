@@ -175,6 +175,18 @@ def test_the_whole_pool_in_order_and_a_fixed_subset_that_stays():
     assert np.array_equal(first, fixed.subset())
 
 
+def test_which_images_stay_and_which_replace_others_is_uniform():
+    stayed, came, n = np.zeros(4), np.zeros(6), 2000
+    for seed in range(n):
+        strategy = Dynamic(alpha=4, beta=0.5, delta=1.0).build(10, generator(seed), 30)
+        first = strategy.subset()
+        assert [strategy.update(Outcome(0.5)).kind for _ in range(2)] == ["none", "I"]
+        stayed += np.isin(first, strategy.subset())
+        came += np.isin(np.setdiff1d(np.arange(10), first), strategy.subset())
+    # Of standard deviations of 22 and 21.
+    assert np.abs(stayed - n / 2).max() < 100 and np.abs(came - n / 3).max() < 100
+
+
 def test_the_first_subset_is_uniform():
     counts = np.zeros(10)
     for seed in range(2000):
