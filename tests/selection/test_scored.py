@@ -142,6 +142,17 @@ def test_an_infobatch_score_is_the_loss_of_when_the_image_was_last_trained():
     assert (strategy.weights()[strategy.subset() != 0] == 2).all()
 
 
+def test_infobatch_compares_with_the_mean_of_all_last_losses():
+    for seed in range(20):
+        strategy = InfoBatch(ratio=0.5, anneal=0.0).build(1000, np.random.default_rng(seed), 50)
+        strategy.update(Outcome(0.5, np.where(np.arange(1000) < 500, 0.1, 1.0).astype(np.float32)))
+        # Of all images the mean falls to 0.35, of those that were trained, half of the easy ones less, to some 0.43.
+        losses = np.where(np.arange(1000) < 500, 0.1, 0.6).astype(np.float32)
+        losses[999] = 0.4
+        strategy.update(Outcome(0.5, losses[strategy.subset()]))
+        assert strategy.weights()[strategy.subset() == 999].tolist() == [1]
+
+
 @pytest.mark.parametrize(("replacements", "score"), [("ambiguous", "margins"), ("hard", "losses")])
 def test_guided_replacements_take_unseen_images_first_then_by_score(replacements, score):
     # A pool of 4 with a subset of 2, all of which is replaced every epoch: after one replacement everything has been seen.
