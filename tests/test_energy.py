@@ -79,6 +79,18 @@ def test_waiting_is_divided_and_added_up_as_seconds_are():
     assert total(known).seconds_waiting == 5.0
 
 
+def test_energy_and_emissions_are_divided_and_added_up_part_by_part():
+    one = Reading(10.0, 3.0, 0.5, {"CPU": Component(2.0, "a"), "memory": Component(1.0, "b")}, "ESP")
+    other = Reading(30.0, 4.0, 0.25, {"CPU": Component(4.0, "a")}, "ESP")
+    part = {"CPU": Component(0.5, "a"), "memory": Component(0.25, "b")}
+    assert one.part(0.25) == Reading(2.5, 0.75, 0.125, part, "ESP")
+    whole = {"CPU": Component(6.0, "a"), "memory": Component(1.0, "b")}
+    assert total([one, other]) == Reading(40.0, 7.0, 0.75, whole, "ESP")
+    without = Reading(5.0, None, None, {}, "ESP", "no sensor")
+    assert without.part(0.5) == Reading(2.5, None, None, {}, "ESP", "no sensor")
+    assert total([one, without]) == Reading(15.0, None, None, {}, "ESP", "no sensor")
+
+
 def test_an_error_of_the_work_is_not_hidden():
     with pytest.raises(ZeroDivisionError), Meter("ESP"):
         _ = 1 / 0

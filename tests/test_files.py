@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pydyn.files import HOST, TEMPORARY_MARK, whole_or_absent, write_text
+from pydyn.files import HOST, TEMPORARY_MARK, append_text, in_a_line, whole_or_absent, write_text
 
 
 def test_a_written_file_is_there_and_nothing_else(tmp_path):
@@ -45,6 +45,36 @@ with whole_or_absent({str(path)!r}) as temporary:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_left_overs_are_told_by_the_whole_name_and_by_the_machine(tmp_path):
+    """Of other machines one cannot tell which processes live."""
+    left, *others = (
+        tmp_path / f".{name}{TEMPORARY_MARK}{host}-{2**22 + 1}"  # a process that cannot be
+        for name, host in (("a[1].txt", HOST), ("a1.txt", HOST), ("a[1].txt", f"{HOST}2"))
+    )
+    for path in (left, *others):
+        path.write_text("half")
+    write_text(tmp_path / "a[1].txt", "whole")
+    assert (left.exists(), [path.exists() for path in others]) == (False, [True, True])
+
+
+def test_a_file_is_on_disk_before_it_has_its_name_and_a_line_when_it_is_added(tmp_path, monkeypatch):
+    """After a power cut there would be a name without a content."""
+    path, flushed, fsync = tmp_path / "file.txt", [], os.fsync
+
+    def recorded(number):
+        flushed.append((os.pread(number, 100, 0), path.exists() and path.read_bytes()))
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    write_text(path, "first\n")
+    assert flushed == [(b"first\n", False)]
+    write_text(path, "second\n")
+    assert flushed[1:] == [(b"second\n", b"first\n")]
+    monkeypatch.setattr(os, "fsync", lambda number: flushed.append(path.read_bytes()))
+    append_text(path, "third\n")
+    assert flushed[2:] == [b"second\nthird\n"]
+
+
 def test_what_a_living_writer_has_begun_is_left_alone(tmp_path):
     begun = tmp_path / f".file.txt{TEMPORARY_MARK}{HOST}-{os.getppid()}"
     begun.write_text("half")
@@ -65,15 +95,19 @@ def test_others_may_read_what_a_guarded_writer_wrote(tmp_path):
     [
         OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
         RuntimeError(f"Error while serializing: I/O error: {os.strerror(errno.ENOSPC)} (os error 28)"),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
     ],
 )
-def test_a_full_disk_is_named_whoever_says_it(tmp_path, error):
-    path = tmp_path / "file.bin"
-    with pytest.raises(OSError, match=re.escape(os.strerror(errno.ENOSPC))) as raised, whole_or_absent(path):
+def test_a_full_disk_or_a_used_up_quota_is_named_whoever_says_it(tmp_path, error):
+    path, number = tmp_path / "file.bin", getattr(error, "errno", errno.ENOSPC)
+    with pytest.raises(OSError, match=re.escape(os.strerror(number))) as raised, whole_or_absent(path):
         try:
             raise error
         except Exception as cause:
             raise ValueError("cannot write") from cause
-    assert raised.value.errno == errno.ENOSPC
+    assert raised.value.errno == number
+    assert in_a_line(raised.value).startswith(
+        f"{path}: {os.strerror(number)}; make room and give the same command again"
+    )
     assert raised.value.filename == str(path)
     assert not list(tmp_path.iterdir())

@@ -52,3 +52,23 @@ def test_locks_can_be_had_on_nfs_too(tmp_path):
     locks._hold(tmp_path / "lock", fcntl.LOCK_SH)
     mode = fcntl.fcntl(locks._held[-1], fcntl.F_GETFL) & os.O_ACCMODE
     assert mode == os.O_RDWR
+
+
+def test_a_holder_touches_its_lock_as_long_as_it_lives(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "SECONDS_BETWEEN_TOUCHES", 0.01)
+    assert locks.hold_results(tmp_path) is None
+    lock, deadline = tmp_path / locks.RESULTS_LOCK, time.monotonic() + 60
+    os.utime(lock, (0, 0))
+    while lock.stat().st_mtime == 0 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert lock.stat().st_mtime > 0
+
+
+def test_who_asks_whether_it_is_alone_lets_others_in_afterwards(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    locks.hold_folder()
+    assert locks.is_alone()
+    with (locks.SNAKEMAKE_FOLDER / locks.LOCK).open() as other:
+        fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        assert not locks.is_alone()
+    assert locks.is_alone()

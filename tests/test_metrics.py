@@ -15,7 +15,7 @@ LABELS = np.array([0, 1, 1, 2, 0, 0])
 
 
 def test_by_hand():
-    found = measure(THREE, LABELS, np.array([7, 7, 8, 8, -1, 9], np.int32))
+    found = measure(THREE, LABELS, np.array([0, 0, 8, 8, -1, 9], np.int32))
     # Taken for: 0 1 0 2 2 0. Right: 1 1 0 1 0 1.
     assert found.accuracy == pytest.approx(4 / 6)
     assert found.balanced_accuracy == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
@@ -52,6 +52,10 @@ def test_against_scikit_learn(n_classes, n_images, seed):
     predicted = probabilities.argmax(1)
     assert found.accuracy == pytest.approx(sklearn_metrics.accuracy_score(labels, predicted))
     assert sum(map(sum, found.confusion)) == n_images
+    confusion = np.array(found.confusion)
+    # A class that is neither there nor predicted counts as one of which nothing is found.
+    both = np.maximum(confusion.sum(0) + confusion.sum(1), 1)
+    assert found.macro_f1 == pytest.approx(np.mean(2 * confusion.diagonal() / both))
     assert (found.group_accuracy, found.n_groups) == (None, 0)
     bins = calibration(probabilities, labels)
     assert len(bins) == CALIBRATION_BINS

@@ -7,8 +7,10 @@ import tarfile
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from pydyn.data.batches import ResidentImages
 from pydyn.data.listing import TEST
 from pydyn.files import TEMPORARY_MARK
 
@@ -108,6 +110,9 @@ def test_unreadable_images_are_left_out_and_recorded(spoilt, prepared, caplog):
     assert store.n_images == len(store.sources()) == len(store.images()) == 21
     assert "left out 3 of 24 images" in caplog.text
     store.verify()
+    # Of the training images that are there, and not of those that stand at their places in the list.
+    train = store.images(store.indices("train")) / 255
+    assert (store.mean, store.std) == (pytest.approx(train.mean((0, 1, 2))), pytest.approx(train.std((0, 1, 2))))
 
 
 def test_a_class_lost_to_skipping_is_refused(spoilt, refused):
@@ -130,6 +135,8 @@ def test_a_channel_without_contrast_has_no_deviation(make_folder, prepared):
     store = prepared(source="folder", path="pictures")
     assert store.mean.tolist() == [1.0, 0.0, 0.2]
     assert store.std.tolist() == [0.0, 0.0, 0.0]
+    images = ResidentImages.from_store(store, torch.device("cpu"))
+    assert images.batch(torch.arange(store.n_images)).eq(0).all()
 
 
 def test_names_that_are_no_unicode_survive(make_folder, prepared):

@@ -177,11 +177,24 @@ def test_names_that_cannot_be_read_are_refused_when_they_are(store_path, name):
         replace("labels", lambda labels: labels[::-1].copy()),
         replace("split", lambda split: split[::-1].copy()),
         lambda file: file.attrs.update(mean=[0.5]),
+        lambda file: file.attrs.update(std=[0.5]),
+        replace("class_names", lambda names: names[::-1].copy()),
     ],
-    ids=["images", "labels", "split", "mean"],
+    ids=["images", "labels", "split", "mean", "std", "class names"],
 )
 def test_verification_finds_what_changed(store_path, edit):
     changed = edited(store_path, edit)
+    with ImageStore.open(changed) as store, pytest.raises(DataError, match="differs from its digest"):
+        store.verify()
+
+
+@pytest.mark.parametrize("name", ["group", "group_names"])
+def test_verification_finds_other_groups(prepared, make_folder, name):
+    make_folder({"a": 8, "b": 8})
+    split = {"method": "group", "test": 0.25, "validation": 0.25, "group": {"pattern": "(?P<group>.+)"}}
+    store = prepared(source="folder", path="pictures", split=split)
+    store.close()
+    changed = edited(store.path, replace(name, lambda values: values[::-1].copy()))
     with ImageStore.open(changed) as store, pytest.raises(DataError, match="differs from its digest"):
         store.verify()
 

@@ -193,6 +193,12 @@ def test_images_are_resized_as_torchvision_does_and_grey_becomes_three_channels(
     assert all(torch.equal(ours[..., channel], expected[:, 0]) for channel in range(3))
 
 
+def test_images_are_moved_by_up_to_an_eighth_over_black(store):
+    inputs = BackboneInputs(store, Preprocessing(64, "bilinear", (0.0,) * 3, (1.0,) * 3), CPU)
+    moved = inputs.augmented_batch(np.arange(store.n_images), 0)
+    assert (moved == 0).all(3).all(1).sum(1).max() == (moved == 0).all(2).all(1).sum(1).max() == 64 / 8
+
+
 def test_augmentation_depends_on_seed_and_epoch_alone(store):
     inputs = BackboneInputs(store, PREPROCESSING, CPU)
     rows = np.array([5, 3, 8])

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 import pytest
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 
 from pydyn.config.main import Config, overlay, parse
@@ -274,6 +275,20 @@ def drawn(undrawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def drawn_as_both(undrawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Figure, "savefig", DRAW)
+
+
+@pytest.fixture
+def pictures(undrawn: None, monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    """Each figure that is written, by its name: for tests of what it shows."""
+    found: dict[str, Figure] = {}
+
+    def keep(figure: Figure, file: IO[Any], *, format: str, **options: Any) -> None:
+        if format == "svg":
+            found[str(rcParams["svg.hashsalt"])] = figure
+        _leave_blank(figure, file, format=format)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return found
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ def write_run(results: Path, run: FrugalRun, data: str, problem: str | None) -> 
         n_candidates=6,
         best_epoch=3,
         epochs=5,
-        validation=metrics,
+        validation=measure(np.full((60, 3), 1 / 3), labels, None),  # of which the page shows next to nothing
         test=metrics,
         n_train=108,
         n_validation=12,

@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from pydyn.config.main import Config, overlay, parse
-from pydyn.report.architectures import pictures, study
-from pydyn.report.architectures.rows import collapsed
+from pydyn.report.architectures import study
+from pydyn.report.architectures.rows import collapsed, losses
 from pydyn.report.page import write_report
 from pydyn.report.results import Replicates, read_facts, read_study
 from pydyn.report.statistics import Estimate
 from pydyn.studies.registry import runs
-from pydyn.training.summary import Summary
+from pydyn.training.history import Epoch, read_history
+from pydyn.training.summary import DeadUnits, Summary, write_summary
 from tests.report.conftest import some_of, write_partial, write_run, write_store
+from tests.report.pages import cells, lines
 
 T_975 = {3: 4.302652729911275}
 BASE: dict[str, Any] = {
@@ -185,11 +188,71 @@ def test_a_picture_without_published_figures_names_none(report: Any, epochs: int
 
 @pytest.mark.parametrize("grid", [{}, None])
 def test_the_best_of_the_grid_has_curves_too(report: Any, monkeypatch: pytest.MonkeyPatch, grid: Any) -> None:
-    lines: list[list[str]] = []
-    monkeypatch.setattr(pictures, "legend_below", lambda figure, handles, labels, most_columns: lines.append(labels))
+    legends: list[list[str]] = []
+    monkeypatch.setattr(
+        "pydyn.report.architectures.pictures.legend_below",
+        lambda figure, handles, labels, columns: legends.append(labels),
+    )
     report({"grid": grid, "strategies": []})
     networks = ["1: base", "2: deeper, with dropout", "4: batch normalisation, augmentation"]
-    assert lines == [[*networks, "3: base, best of the grid"] if grid is not None else networks]
+    assert legends == [[*networks, "3: base, best of the grid"] if grid is not None else networks]
+
+
+def test_pictures_have_each_figure_in_its_place(report: Any, tmp_path: Path, pictures: dict[str, Figure]) -> None:
+    _, written = report()
+    base = [run for run in written if run.model == "base" and run.strategy.name == "full"]
+    histories = [read_history(run.directory(tmp_path) / "history.csv", Epoch) for run in base]
+    panels = {"train_accuracy": 100, "validation_accuracy": 100, "train_loss": 1, "validation_loss": 1}
+    for axis, (value, scale) in zip(pictures["architectures-curves"].axes, panels.items(), strict=True):
+        curves = np.array([[scale * getattr(epoch, value) for epoch in history] for history in histories])
+        assert lines(axis)["1: base"] == pytest.approx(curves.mean(axis=0))
+    confusion = cells(pictures["architectures-confusion"].axes[0])
+    assert (confusion["rectangle", "ellipse"], confusion["ellipse", "rectangle"]) == ("10", "5")
+    assert (confusion["triangle", "rectangle"], confusion["triangle", "ellipse"]) == ("15", "")
+    grid = {axis.get_title("left"): cells(axis) for axis in pictures["architectures-grid"].axes}
+    assert grid["15 epochs, published"]["32", "0.01"] == "35.8"
+    places: dict[tuple[int, int, float], list[float]] = {}
+    for run, summary in written.items():
+        if run.strategy.name == "fixed":
+            place = run.epochs, run.batch_size, run.learning_rate
+            places.setdefault(place, []).append(100 * summary.accuracy.last_validation)
+    assert len(places) == 27
+    for (epochs, size, rate), found in places.items():
+        assert grid[f"{epochs} epochs, measured"][f"{size}", f"{rate:g}"] == f"{np.mean(found):.1f}"
+
+
+def test_the_grid_and_the_networks_are_set_against_the_base(report: Any) -> None:
+    page, written = report()
+    means: dict[Any, list[float]] = {}
+    for run, summary in written.items():
+        if run.strategy.name != "dynamic":
+            means.setdefault((run.strategy.name, run.setting), []).append(100 * summary.accuracy.last_validation)
+    best = {
+        kind: max(np.mean(found) for (name, _), found in means.items() if name == kind) for kind in ("full", "fixed")
+    }
+    base = np.mean(list(last(written, "base", "full").values()))
+    networks = [np.mean(list(last(written, model, "full").values())) - base for model in ("deeper", "normalised")]
+    said = f"is {best['fixed'] - base:+.2f} points from experiment 1, the best network {max(networks):+.2f}."
+    assert said.replace("-", "−") in page
+
+
+def test_dead_units_are_of_the_last_layer_by_learning_rate(tmp_path: Path) -> None:
+    config, written = synthesise(tmp_path, {"strategies": []})
+    for run, summary in written.items():
+        dead = [DeadUnits(2, 32, 0), DeadUnits(5, 128, 64 if run.learning_rate == 0.01 else 32)]
+        write_summary(run.directory(tmp_path) / "summary.json", replace(summary, dead_units=dead))
+    write_report(config, tmp_path, tmp_path / "report" / "index.html", progress=lambda line: None)
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "128 units, 50 % are dead there on average" in page
+    assert "after the last epoch; at the smaller rates 25 %" in page
+
+
+def test_the_loss_is_that_of_the_last_epoch(tmp_path: Path) -> None:
+    config, _ = synthesise(tmp_path, {"grid": None, "strategies": []})
+    result = read_study(config, "architectures", tmp_path).results[0]
+    *rows, end = result.history
+    result = replace(result, history=(*rows, replace(end, validation_loss=5.0)))
+    assert losses(Replicates((result,))).mean == 5
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,10 @@ from tests.report.frugal_pages import PROPOSED, TWO_DATA_SETS, chosen, interval,
 
 
 def test_accuracies_with_intervals(tmp_path: Path) -> None:
-    _, written = report(tmp_path)
+    def uneven(run: FrugalRun, summary: FrugalSummary) -> FrugalSummary:
+        return replace(summary, test=replace(summary.test, balanced_accuracy=summary.test.accuracy / 2))
+
+    _, written = report(tmp_path, other=uneven)
     found = table(tmp_path, "frugal-accuracy-breakhis-resnet18-imagenet-declared").set_index("what")
     assert len(found) == 9
     for name, facts in {"fine-tuning": {}, "adapted, redesigned head, weighted (proposed)": PROPOSED}.items():
@@ -35,8 +38,20 @@ def test_accuracies_with_intervals(tmp_path: Path) -> None:
         mean, half_width = interval([100 * summary.test.accuracy for summary in summaries])
         assert found.loc[name].accuracy_percent_mean == pytest.approx(mean)
         assert found.loc[name].accuracy_percent_half_width_95 == pytest.approx(half_width)
-        groups, _ = interval([100 * (summary.test.group_accuracy or 0) for summary in summaries])
-        assert found.loc[name].group_accuracy_percent_mean == pytest.approx(groups)
+        tests = [summary.test for summary in summaries]
+        measures = {
+            "balanced_accuracy_percent": [100 * test.balanced_accuracy for test in tests],
+            "macro_f1_percent": [100 * test.macro_f1 for test in tests],
+            "auroc": [test.auroc for test in tests],
+            "ece": [test.ece for test in tests],
+            "group_accuracy_percent": [100 * (test.group_accuracy or 0) for test in tests],
+        }
+        for measure, values in measures.items():
+            assert found.loc[name][f"{measure}_mean"] == pytest.approx(np.mean(values))
+    every = table(tmp_path, "runs")
+    assert sorted(every.balanced_accuracy_percent) == pytest.approx(
+        sorted(100 * summary.test.balanced_accuracy for summary in written.values())
+    )
 
 
 FOUR = ("resnet18", "resnet50", "densenet121", "mobilenet_v3_large")

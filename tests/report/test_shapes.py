@@ -13,13 +13,13 @@ import pytest
 
 from pydyn.config.datasets import ShapesDataset
 from pydyn.config.main import Config, overlay, parse
-from pydyn.data.prepare import prepare
-from pydyn.device import open_device
 from pydyn.errors import RunError
 from pydyn.report import published
 from pydyn.report.blocks import Paragraph
 from pydyn.report.page import write_report
-from pydyn.report.shapes.analyses import pairs_table
+from pydyn.report.shapes.analyses import (
+    pairs_table,
+)
 from pydyn.report.shapes.causes import CLIPPED_LOSS, at_the_clip, causes_in_words, factors_table
 from pydyn.report.shapes.findings import findings
 from pydyn.report.shapes.pruning import beside_the_thesis
@@ -28,47 +28,23 @@ from pydyn.report.shapes.study import report
 from pydyn.report.shapes.trainings import counts_table, totals_table
 from pydyn.report.statistics import share_interval, shares_differ
 from pydyn.studies.registry import experiments, runs
-from pydyn.studies.shapes_runs import PopulationRun
-from pydyn.training.analysis_summary import SizeRange, read_analysis_summary
+from pydyn.training.analysis_summary import (
+    SizeRange,
+    read_analysis_summary,
+)
 from pydyn.training.population_summary import (
-    MemberResult,
     PopulationSummary,
     end_of,
     read_population_summary,
     write_population_summary,
 )
-from pydyn.training.shapes import execute_shapes
 from tests.report.conftest import some_of, write_partial
-
-RAW: dict[str, Any] = {
-    "studies": ["shapes"],
-    "datasets": {"figures": {"source": "shapes", "train": 90, "test": 45, "image_size": 16}},
-    "shapes": {
-        "replicates": 3,
-        "trainings": [{"dataset": "figures", "epochs": 2, "filters": ["2-2", "4-12", "3"]}],
-        "causes": [
-            {
-                "dataset": "figures",
-                "filters": "2-2",
-                "epochs": 2,
-                "initialisers": ["glorot_uniform"],
-                "optimisers": [{"name": "adam", "learning_rate": 0.001}],
-                "replicates": 3,
-            }
-        ],
-        "analyses": [{"dataset": "figures", "filters": "4-12"}],
-    },
-}
+from tests.report.small_shapes import RAW, RUN, member, population_of, train
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
-    config, results = parse(RAW), tmp_path_factory.mktemp("shapes") / "results"
-    store = results / "data" / "figures.h5"
-    prepare("figures", ShapesDataset(**RAW["datasets"]["figures"]), Path(), store)
-    every: Any = runs(config, "shapes")
-    execute_shapes(every, results, store, open_device("cpu", 1), lambda line: None)
-    return config, results
+    return train(tmp_path_factory.mktemp("shapes") / "results")
 
 
 @pytest.fixture(scope="session")
@@ -194,19 +170,6 @@ def test_pooled_trainings_share_their_seeds(trained: tuple[Config, Path]) -> Non
     assert (
         "3 of 12 trainings learn, 5 to 70 % with 95 % confidence, as of 4 independent ones (published: 3 of 6)" in said
     )
-
-
-RUN = PopulationRun("shapes", "figures", "2-2", 1, 32, "adam", 0.001, "glorot_uniform", "bytes", "clipped", False, 3, 0)
-
-
-def population_of(*members: MemberResult, run: PopulationRun = RUN) -> PopulationSummary:
-    rest: dict[str, Any] = {"fingerprint": "", "code": "", "data": "", "device": "", "finished": ""}
-    rest |= {"n_train": 90, "n_validation": 45, "n_classes": 3, "n_parameters": 1, "seconds": 1.0, "threads": 1}
-    return PopulationSummary(run=run, members=list(members), versions={}, **rest)
-
-
-def member(seed: int, loss: float, dead: tuple[int, int, int] = (0, 0, 0)) -> MemberResult:
-    return MemberResult(seed, loss, 1 / 3, 1 / 3, 1 / 3, 1, list(dead[:2]), dead[2], 2)
 
 
 def test_stuck_beyond_the_clip_is_told_from_stuck_otherwise() -> None:

@@ -1,6 +1,7 @@
 """Dynamic Training as specified: sizes, partitions, types of resampling, decay, determinism."""
 
 import itertools
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -147,6 +148,24 @@ def test_an_equal_accuracy_is_no_gain():
     assert strategy.update(Outcome(0.5)).kind == "I"
 
 
+def test_of_equally_good_subsets_the_first_is_the_best():
+    for seed in range(20):
+        strategy = Dynamic(scheme="best-set", alpha=5, beta=0.2).build(20, generator(seed), 30)
+        first = strategy.subset()
+        kinds = [strategy.update(Outcome(accuracy)).kind for accuracy in (0.5, 0.4, 0.5, 0.4, 0.405)]
+        assert kinds == ["none", "I", "none", "I", "II"]
+        # One of its five images was replaced.
+        assert np.isin(strategy.subset(), first).sum() == 4
+
+
+def test_whatever_two_of_them_differ_in_is_in_their_labels():
+    other = {"scheme": "best-set", "trigger": "signed", "replacements": "hard"}
+    other |= {"alpha": 0.4, "beta": 0.6, "gamma": 0.9, "delta": 0.02}
+    assert other.keys() == {field.name for field in fields(Dynamic)} - {"name"}
+    labels = [Dynamic().label, *(Dynamic(**{name: value}).label for name, value in other.items())]
+    assert len(set(labels)) == len(labels)
+
+
 def test_the_whole_pool_in_order_and_a_fixed_subset_that_stays():
     assert np.array_equal(Full().build(6, generator(), 30).subset(), np.arange(6))
     fixed = Fixed(alpha=0.5).build(9, generator(), 30)
@@ -154,6 +173,18 @@ def test_the_whole_pool_in_order_and_a_fixed_subset_that_stays():
     fixed.update(Outcome(0.1))
     assert len(first) == round(4.5) == 4  # halves to even
     assert np.array_equal(first, fixed.subset())
+
+
+def test_which_images_stay_and_which_replace_others_is_uniform():
+    stayed, came, n = np.zeros(4), np.zeros(6), 2000
+    for seed in range(n):
+        strategy = Dynamic(alpha=4, beta=0.5, delta=1.0).build(10, generator(seed), 30)
+        first = strategy.subset()
+        assert [strategy.update(Outcome(0.5)).kind for _ in range(2)] == ["none", "I"]
+        stayed += np.isin(first, strategy.subset())
+        came += np.isin(np.setdiff1d(np.arange(10), first), strategy.subset())
+    # Of standard deviations of 22 and 21.
+    assert np.abs(stayed - n / 2).max() < 100 and np.abs(came - n / 3).max() < 100
 
 
 def test_the_first_subset_is_uniform():

@@ -83,9 +83,10 @@ def test_fresh_subsets_walk_through_the_pool(n_pool, size, epochs):
         strategy.update(Outcome(0.5))
 
 
-def test_infobatch_keeps_hard_images_drops_half_of_the_easy_ones_and_weighs_what_stays():
+@pytest.mark.parametrize("ratio", [0.5, 0.2])
+def test_infobatch_keeps_hard_images_drops_a_part_of_the_easy_ones_and_weighs_what_stays(ratio):
     n_pool, epochs = 10_000, 8
-    strategy = InfoBatch(ratio=0.5).build(n_pool, np.random.default_rng(0), epochs)
+    strategy = InfoBatch(ratio=ratio).build(n_pool, np.random.default_rng(0), epochs)
     assert np.array_equal(strategy.subset(), np.arange(n_pool))
     losses = np.where(np.arange(n_pool) < 6000, 0.1, 1.0).astype(np.float32)  # mean 0.46
     for epoch in range(1, epochs):
@@ -93,8 +94,9 @@ def test_infobatch_keeps_hard_images_drops_half_of_the_easy_ones_and_weighs_what
         subset, weights = strategy.subset(), strategy.weights()
         if epoch + 1 <= 7:  # of 8, an eighth is annealed
             assert np.isin(np.arange(6000, n_pool), subset).all()
-            assert 2800 < (subset < 6000).sum() < 3200  # 3000 expected, standard deviation 39
-            assert np.array_equal(weights, np.where(subset < 6000, 2, 1))
+            # Of a standard deviation of 39 at most.
+            assert abs((subset < 6000).sum() - 6000 * (1 - ratio)) < 200
+            assert np.array_equal(weights, np.where(subset < 6000, np.float32(1 / (1 - ratio)), 1))
         else:
             assert np.array_equal(subset, np.arange(n_pool))
             assert (weights == 1).all()
@@ -138,6 +140,17 @@ def test_an_infobatch_score_is_the_loss_of_when_the_image_was_last_trained():
     # Now it is the hard one: kept, with weight 1, and the others are below the mean.
     assert strategy.weights()[strategy.subset() == 0] == 1
     assert (strategy.weights()[strategy.subset() != 0] == 2).all()
+
+
+def test_infobatch_compares_with_the_mean_of_all_last_losses():
+    for seed in range(20):
+        strategy = InfoBatch(ratio=0.5, anneal=0.0).build(1000, np.random.default_rng(seed), 50)
+        strategy.update(Outcome(0.5, np.where(np.arange(1000) < 500, 0.1, 1.0).astype(np.float32)))
+        # Of all images the mean falls to 0.35, of those that were trained, half of the easy ones less, to some 0.43.
+        losses = np.where(np.arange(1000) < 500, 0.1, 0.6).astype(np.float32)
+        losses[999] = 0.4
+        strategy.update(Outcome(0.5, losses[strategy.subset()]))
+        assert strategy.weights()[strategy.subset() == 999].tolist() == [1]
 
 
 @pytest.mark.parametrize(("replacements", "score"), [("ambiguous", "margins"), ("hard", "losses")])

@@ -14,12 +14,16 @@ import torch
 from safetensors.torch import load_file
 
 from pydyn.config.datasets import ShapesDataset
+from pydyn.data.inputs import BackboneInputs
+from pydyn.data.parts import Parts
 from pydyn.data.prepare import prepare
+from pydyn.data.store import ImageStore
 from pydyn.device import open_device
 from pydyn.errors import Stopped
 from pydyn.models.backbones import load_backbone
+from pydyn.training import fine_tuning
 from pydyn.training.checkpoint import load_checkpoint, save_checkpoint
-from pydyn.training.fine_tuning import FineTuningEpoch, _ended, class_weights, training_precision
+from pydyn.training.fine_tuning import FineTuningEpoch, _ended, _judge, class_weights, training_precision
 from pydyn.training.frugal_summary import read_frugal_summary
 from pydyn.training.history import read_history
 from tests.training.small_frugal import RAW, chosen, train
@@ -67,6 +71,45 @@ def test_fine_tuning_tries_every_rate_and_keeps_the_best_by_validation_loss(resu
     tuned = load_file(directory / "weights.safetensors")
     moved = [name for name, value in started.items() if not torch.equal(value, tuned[f"features.{name}"])]
     assert len(moved) > 0.95 * len(started)
+
+
+@pytest.mark.parametrize(("batch_size", "n_seen"), [(16, 43), (14, 42)])
+def test_an_epoch_sees_the_training_images_once_in_an_order_and_with_changes_of_its_own(
+    results, monkeypatch, batch_size, n_seen
+):
+    """But for a last one by itself, of which batch normalisation has no variance. Training images alone weigh classes."""
+    seen, weighed = [], []
+    augmented = BackboneInputs.augmented_batch
+    monkeypatch.setattr(
+        BackboneInputs,
+        "augmented_batch",
+        lambda self, rows, seed: seen.append((rows, seed)) or augmented(self, rows, seed),
+    )
+    monkeypatch.setattr(
+        fine_tuning, "class_weights", lambda labels, n: weighed.append(labels.tolist()) or class_weights(labels, n)
+    )
+    (run,) = chosen("fine-tuning", 1)
+    run = replace(run, fine_tuning=replace(run.fine_tuning, batch_size=batch_size))
+    with pytest.raises(Stopped):
+        train([run], results, iter([False, False, True]).__next__)
+    with ImageStore.open(results / "data" / "tiny.h5") as store:
+        rows = Parts.of(store, run.splits, run.seed).train
+        assert weighed == [store.labels[rows].tolist()]
+    assert len(seen) == 2 * 3 and len({seed for _, seed in seen}) == 6
+    first, second = (np.concatenate([batch for batch, _ in epoch]).tolist() for epoch in (seen[:3], seen[3:]))
+    assert first != second
+    for epoch in (first, second):
+        assert len(set(epoch)) == len(epoch) == n_seen and set(epoch) <= set(rows.tolist())
+
+
+def test_the_validation_loss_weighs_classes():
+    probabilities = np.array([[0.5, 0.5], [0.25, 0.75], [0.9, 0.1]])
+    labels, weight = np.array([0, 1, 1]), torch.tensor([1.0, 3.0])
+    loss, accuracy = _judge(probabilities, labels, weight)
+    expected = torch.nn.functional.cross_entropy(
+        torch.from_numpy(probabilities).log(), torch.from_numpy(labels), weight.double()
+    )
+    assert (loss, accuracy) == (pytest.approx(expected.item()), pytest.approx(2 / 3))
 
 
 @pytest.mark.parametrize("epochs_before", [1, 2, 3])

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -75,6 +77,42 @@ def test_adapted_features_are_of_the_adapted_network(results):
     assert not np.array_equal(first, second)  # other training images, other statistics
 
 
+def test_a_backbone_is_adapted_to_training_images_alone_in_random_order(results, tmp_path, monkeypatch):
+    seen, batch = [], BackboneInputs.batch
+    monkeypatch.setattr(BackboneInputs, "batch", lambda self, rows: seen.append(rows.tolist()) or batch(self, rows))
+    store = results / "data" / "tiny.h5"
+    for features in (found for found in feature_sets(CONFIG).values() if found.adaptation):
+        seen.clear()
+        adapt_backbone(features, store, tmp_path / ADAPTED, open_device("cpu", 1), "ESP", lambda line: None)
+        with ImageStore.open(store) as opened:
+            train = set(Parts.of(opened, features.splits, features.seed).train.tolist())
+        first, second = seen
+        assert len(set(first) | set(second)) == 32 and train.issuperset([*first, *second])
+        assert first != sorted(first)
+
+
+@pytest.mark.parametrize("kind", ["heads", "fine-tuning"])
+def test_class_weights_reach_the_training(own_results, kind):
+    (run,) = chosen(kind, 1)
+    if isinstance(run, FineTuningRun):
+        run = replace(run, fine_tuning=replace(run.fine_tuning, learning_rates=(0.001,), epochs=1))
+    found = []
+    for weighted in (True, False):
+        train([replace(run, class_weights=weighted)], own_results)
+        found.append(load_file(run.directory(own_results) / "weights.safetensors"))
+    assert any(not torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+def test_features_that_changed_on_the_disk_are_refused(own_results, results):
+    (run,) = chosen("heads", 1)
+    (own_results / "frugal" / "features").unlink()
+    shutil.copytree(results / "frugal" / "features", own_results / "frugal" / "features")
+    with h5py.File(run.features.directory(own_results) / shard_name(1, 2), "r+") as file:
+        file["features"][3, 4] += 1
+    with pytest.raises(DataError, match="differs from its digest"):
+        train([run], own_results)
+
+
 def test_heads_leave_what_they_were_and_what_they_predict(own_results):
     runs = chosen("heads")
     lines = train(runs, own_results)
@@ -85,6 +123,7 @@ def test_heads_leave_what_they_were_and_what_they_predict(own_results):
         assert summary.run == run
         assert set(summary.costs) == {"extraction", "training"} | ({"adaptation"} if run.adapted else set())
         assert (summary.n_train, summary.n_validation, summary.n_test) == (43, 5, 24)
+        assert (summary.validation.n_images, summary.test.n_images) == (5, 24)
         rows = list(csv.DictReader((directory / "predictions.csv").open()))
         right = sum(row["class"] == row["predicted"] for row in rows)
         assert right / len(rows) == pytest.approx(summary.test.accuracy)

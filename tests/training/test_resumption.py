@@ -219,7 +219,7 @@ def test_what_is_no_dictionary_is_no_checkpoint(tmp_path):
 
 def test_what_was_kept_aside_before_stays_and_the_folder_says_what_it_holds(tmp_path, make_run):
     run, lines = make_run(), []
-    for place in (HERE, Place("cuda", "GPU"), HERE):
+    for place in (HERE, Place("cuda", "GPU"), HERE, Place("cuda", "GPU")):
         with open_folder(run, tmp_path, FINGERPRINT, lines.append) as directory:
             resumption = Resumption(run, tmp_path, FINGERPRINT, place, lines.append)
             assert resumption.load() is None
@@ -227,6 +227,6 @@ def test_what_was_kept_aside_before_stays_and_the_folder_says_what_it_holds(tmp_
             assert [path.name for path in directory.iterdir()] == ["run.json"]
             resumption.save({"epoch": 1})
     kept = tmp_path / "dynamic" / "superseded" / f"{run.id}"
-    places = [load_checkpoint(kept / name / "checkpoint.pt")["place"] for name in (FINGERPRINT, f"{FINGERPRINT}+")]
-    assert places == ["CPU A", "GPU"]
-    assert len(lines) == 2
+    places = [load_checkpoint(kept / f"{FINGERPRINT}{again}" / "checkpoint.pt")["place"] for again in ("", "+", "++")]
+    assert places == ["CPU A", "GPU", "CPU A"]
+    assert len(lines) == 3
