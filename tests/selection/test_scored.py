@@ -236,3 +236,20 @@ def test_missing_scores_are_named(declared, name):
 def test_wrong_parameters_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("lost", [np.inf, -np.inf])
+def test_images_whose_loss_is_no_number_are_hardly_ever_drawn_again(lost):
+    strategy = Dynamic(alpha=6, beta=0.5, replacements="hard").build(24, np.random.default_rng(0), 100)
+    seen: set[int] = set()
+    drawn = 0
+    for _ in range(60):
+        subset = strategy.subset()
+        known, seen = len(seen) == 24, seen | set(subset.tolist())
+        losses = np.where(subset % 2, 1, lost).astype(np.float32)
+        strategy.update(Outcome(0.5, losses))
+        new = np.setdiff1d(strategy.subset(), subset)
+        if known:  # before, unseen ones come first
+            assert (new % 2 == 1).all()
+            drawn += len(new)
+    assert drawn > 100
