@@ -23,6 +23,7 @@ from pydyn.studies.run import AnyRun, Run
 from pydyn.training.history import Epoch, History
 from pydyn.training.summary import Accuracy, DeadUnits, Seconds, Summary, write_summary
 from tests.report.pages import beyond_the_edge
+from tests.report.small_shapes import train
 
 CLASSES = ["ellipse", "rectangle", "triangle"]
 TRIALS = [
@@ -168,6 +169,12 @@ def write_run(results: Path, run: Run, data: str, sizes: tuple[int, int, int] = 
     (directory / "weights.safetensors").touch()  # which the page does not read
     write_summary(directory / "summary.json", summary)
     return summary
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
+    """A small study `shapes`, trained for real: its configuration and folder of results. Tests read it, and do not change it."""
+    return train(tmp_path_factory.mktemp("shapes") / "results")
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,7 @@ import html
 import re
 import shlex
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,10 +12,8 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from pydyn.report.frugal import pictures
 from pydyn.report.frugal.accuracy import majority_sentences, sampling_sentences
 from pydyn.report.frugal.changes import change_table, mean_sentences, saved
-from pydyn.report.frugal.pictures import confusion_drawing
 from pydyn.report.frugal.read import fine_tuning_of, proposed_of, read_frugal
 from pydyn.report.frugal.searches import search_table
 from pydyn.studies.frugal_runs import FineTuningRun, FrugalRun, HeadRun
@@ -285,38 +281,6 @@ def test_missing_readings_are_said_not_shown_as_zero(tmp_path: Path) -> None:
     assert "less CO2" not in re.findall("<li>(.*?)</li>", page)[0]
 
 
-@pytest.mark.usefixtures("drawn")
-def test_a_class_is_drawn_by_its_name_whatever_that_is(tmp_path: Path) -> None:
-    config, _ = synthesise(tmp_path)
-    places = read_frugal(config, tmp_path).places()
-    rows = places["breakhis", "resnet18-imagenet", "declared"]
-    ours = next(row for row in rows if row.is_proposed)
-    for names in (("$a_{", "$b_{ c$", "Ödem / é"), ("a, b", "_c", "d\\")):
-        drawing = confusion_drawing(("breakhis", "resnet18-imagenet", "declared"), ours, None, names)
-        assert drawing.svg.startswith("<svg")
-
-
-@pytest.mark.parametrize(("n_classes", "has_rival"), [(3, True), (10, True), (20, False), (30, True), (200, False)])
-def test_of_any_number_of_classes_nothing_is_written_over_another(
-    monkeypatch: pytest.MonkeyPatch, n_classes: int, has_rival: bool
-) -> None:
-    monkeypatch.setattr(pictures, "finish", lambda name, caption, figure: (caption, figure))
-    confusion = (np.ones((n_classes, n_classes), dtype=int) + 12 * np.eye(n_classes, dtype=int)).tolist()
-    row = SimpleNamespace(results=[SimpleNamespace(test=SimpleNamespace(confusion=confusion))], is_fine_tuning=False)
-    names = tuple(f"class {number}" for number in range(n_classes))
-    caption, figure = confusion_drawing(("birds", "lite0", "declared"), row, row if has_rival else None, names)  # type: ignore[arg-type]
-    figure.draw_without_rendering()
-    for axis in figure.axes:
-        for texts in (axis.texts, axis.get_yticklabels(), axis.get_xticklabels()):
-            # A label that is slanted runs under the next one's box, not under its letters.
-            upright = [text.get_window_extent() for text in texts if text.get_rotation() in (0, 90)]
-            assert not any(one.shrunk(0.8, 0.8).overlaps(other) for one, other in pairwise(upright))
-        if axis.texts:
-            last_row = [text.get_window_extent() for text in axis.texts[::n_classes]]
-            assert not any(one.shrunk(0.8, 0.8).overlaps(other) for one, other in pairwise(last_row))
-    assert bool(figure.axes[0].texts) == ("no room for figures" not in caption)
-
-
 def test_without_fine_tuning_the_page_does_not_speak_of_it(tmp_path: Path) -> None:
     data = {"datasets": {"other": {"source": "shapes"}}, "frugal": {"datasets": ["other"], "splits": ["declared"]}}
     alone = {"frugal": {"fine_tuning": None, "backbones": [{"name": "efficientnet_lite0"}]}}
@@ -354,11 +318,6 @@ def test_the_command_that_exports_is_one_whatever_the_folder_is_called(tmp_path:
     page, _ = report(tmp_path / "my results")
     (command,) = set(re.findall(r"(pydyn export .*? --output model)", html.unescape(page)))
     assert (Path(shlex.split(command)[2]) / "summary.json").exists()
-
-
-def test_nothing_lies_beyond_the_edge_of_a_picture(tmp_path: Path, cut_off: list[bool]) -> None:
-    report(tmp_path)
-    assert cut_off and not any(cut_off)
 
 
 @pytest.mark.parametrize(("part", "said"), [(0.04, False), (0.5, True), (None, False)])

@@ -39,12 +39,7 @@ from pydyn.training.population_summary import (
     write_population_summary,
 )
 from tests.report.conftest import some_of, write_partial
-from tests.report.small_shapes import RAW, RUN, member, population_of, train
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
-    return train(tmp_path_factory.mktemp("shapes") / "results")
+from tests.report.small_shapes import RAW, RUN, member, population_of
 
 
 @pytest.fixture(scope="session")

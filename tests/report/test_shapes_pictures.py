@@ -32,12 +32,7 @@ from pydyn.training.population_summary import (
     MemberEpoch,
 )
 from tests.report.pages import cells, lines
-from tests.report.small_shapes import RUN, member, population_of, train
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
-    return train(tmp_path_factory.mktemp("shapes") / "results")
+from tests.report.small_shapes import RUN, member, population_of
 
 
 def test_pictures_are_of_the_summaries(
