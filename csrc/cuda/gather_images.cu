@@ -9,10 +9,9 @@
 namespace pydyn::cuda {
 namespace {
 
-constexpr int64_t kThreads = 256;
-// An image of more than this many packs for each thread is shared out among blocks: few large images still fill the
-// GPU.
-constexpr int64_t kPacksPerThread = 4;
+constexpr int64_t kThreads = 128;
+// Of an image: blocks share it, so that a batch of small images fills the GPU at once.
+constexpr int64_t kPacksPerThread = 1;
 constexpr int64_t kMaxGridX = 2147483647;
 constexpr int64_t kMaxGridY = 65535;
 
@@ -47,51 +46,90 @@ struct Walk {
   }
 };
 
-__device__ __forceinline__ float value_in(const Augmentation& augmentation, const Placement& placement,
-                                          const uint8_t* image, uint32_t y, uint32_t x, uint32_t channel) {
-  float value = 0;
-  if (augmentation.warp) {
-    int64_t source_y, source_x;
-    source_of(augmentation, placement, y, x, source_y, source_x);
-    const Taps taps = taps_at(augmentation, source_y, source_x);
-    value = __fmul_rn(static_cast<float>(value_at(augmentation, image, taps, channel)), 1.0f / kOne);
-  } else {
-    const int64_t u = placement.flipped ? augmentation.width - 1 - x : x;
-    const int64_t source_y = inside(y + placement.dy, augmentation.height, augmentation.padding);
-    const int64_t source_x = inside(u + placement.dx, augmentation.width, augmentation.padding);
-    if (source_y >= 0 && source_x >= 0)
-      value = static_cast<float>(image[(source_y * augmentation.width + source_x) * augmentation.channels + channel]);
+// Where an output pixel's bytes are in an image that is cropped and flipped, or -1 if it is black. An image has fewer
+// than 2^31 bytes.
+struct Crop {
+  int height, width, channels, dy, first, direction;
+  Padding padding;
+
+  __device__ __forceinline__ Crop(const Augmentation& augmentation, const Placement& placement)
+      : height(static_cast<int>(augmentation.height)),
+        width(static_cast<int>(augmentation.width)),
+        channels(static_cast<int>(augmentation.channels)),
+        dy(static_cast<int>(placement.dy)),
+        first(static_cast<int>(placement.dx) + (placement.flipped ? width - 1 : 0)),
+        direction(placement.flipped ? -1 : 1),
+        padding(augmentation.padding) {}
+
+  __device__ __forceinline__ int source(uint32_t y, uint32_t x, uint32_t channel) const {
+    int source_y = static_cast<int>(y) + dy, source_x = static_cast<int>(x) * direction + first;
+    const bool is_inside = static_cast<unsigned>(source_y) < static_cast<unsigned>(height) &&
+                           static_cast<unsigned>(source_x) < static_cast<unsigned>(width);
+    if (!is_inside) {
+      if (padding == Padding::kZeros) return -1;
+      source_y = static_cast<int>(inside(source_y, height, padding));
+      source_x = static_cast<int>(inside(source_x, width, padding));
+    }
+    return (source_y * width + source_x) * channels + static_cast<int>(channel);
   }
-  return __fmul_rn(__fsub_rn(value, augmentation.offset[channel]), augmentation.scale[channel]);
+};
+
+__device__ __forceinline__ float warped(const Augmentation& augmentation, const Placement& placement,
+                                        const uint8_t* image, uint32_t y, uint32_t x, uint32_t channel) {
+  int64_t source_y, source_x;
+  source_of(augmentation, placement, y, x, source_y, source_x);
+  const Taps taps = taps_at(augmentation, source_y, source_x);
+  return __fmul_rn(static_cast<float>(value_at(augmentation, image, taps, channel)), 1.0f / kOne);
 }
 
 // gridDim.y blocks share an image. Writes are of whole packs; reads are of bytes that neighbours share cache lines
 // with.
-template <typename Out, int kCount, bool kChannelsLast>
+template <typename Out, int kCount, bool kChannelsLast, bool kWarp>
 __global__ void __launch_bounds__(kThreads) gather_images_kernel(const __grid_constant__ ImageGatherCall call) {
   __shared__ Placement placement;
   __shared__ int64_t sample;
+  __shared__ float offset[kMaxChannels], scale[kMaxChannels];
   const Augmentation& augmentation = call.augmentation;
   const uint32_t n_elements = static_cast<uint32_t>(augmentation.height * augmentation.width * augmentation.channels);
   const uint32_t n_packs = n_elements / kCount;
+  if (threadIdx.x < kMaxChannels) {
+    offset[threadIdx.x] = augmentation.offset[threadIdx.x];
+    scale[threadIdx.x] = augmentation.scale[threadIdx.x];
+  }
   for (int64_t position = blockIdx.x; position < call.n_out; position += gridDim.x) {
     if (threadIdx.x == 0) {
+      const uint32_t epoch = call.epoch_on_device ? static_cast<uint32_t>(*call.epoch_on_device) : call.epoch;
       sample = call.index[position * call.index_stride];
       assert(sample >= 0 && sample < call.n_images && "gather_images: index out of range");
-      const uint32_t epoch = call.epoch_on_device ? static_cast<uint32_t>(*call.epoch_on_device) : call.epoch;
       placement = place(augmentation, sample, epoch);
     }
     __syncthreads();
     const uint8_t* const image = call.images + sample * n_elements;
     Pack<Out, kCount>* const out = static_cast<Pack<Out, kCount>*>(call.out) + position * n_packs;
+    const Crop crop(augmentation, placement);
     for (uint32_t pack = blockIdx.y * kThreads + threadIdx.x; pack < n_packs; pack += gridDim.y * kThreads) {
-      Pack<Out, kCount> written;
       Walk<kChannelsLast> at(augmentation, pack * kCount);
+      int source[kCount];
+      uint32_t channel[kCount];
+      float value[kCount];
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
-        store(value_in(augmentation, placement, image, at.y, at.x, at.channel), &written.element[i]);
+        channel[i] = at.channel;
+        if constexpr (kWarp)
+          value[i] = warped(augmentation, placement, image, at.y, at.x, at.channel);
+        else
+          source[i] = crop.source(at.y, at.x, at.channel);
         at.next();
       }
+      // Bytes are asked for at once, not one after the other.
+      if constexpr (!kWarp) {
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) value[i] = source[i] < 0 ? 0.0f : static_cast<float>(image[source[i]]);
+      }
+      Pack<Out, kCount> written;
+#pragma unroll
+      for (int i = 0; i < kCount; ++i)
+        store(__fmul_rn(__fsub_rn(value[i], offset[channel[i]]), scale[channel[i]]), &written.element[i]);
       out[pack] = written;
     }
     __syncthreads();
@@ -104,8 +142,10 @@ cudaError_t launch(const ImageGatherCall& call, cudaStream_t stream) {
   const int64_t n_packs = augmentation.height * augmentation.width * augmentation.channels / kCount;
   const dim3 grid(static_cast<unsigned>(std::min(call.n_out, kMaxGridX)),
                   static_cast<unsigned>(std::min(divide_up(n_packs, kThreads * kPacksPerThread), kMaxGridY)));
-  const auto kernel =
-      call.channels_last ? gather_images_kernel<Out, kCount, true> : gather_images_kernel<Out, kCount, false>;
+  const auto kernel = augmentation.warp    ? call.channels_last ? gather_images_kernel<Out, kCount, true, true>
+                                                                : gather_images_kernel<Out, kCount, false, true>
+                      : call.channels_last ? gather_images_kernel<Out, kCount, true, false>
+                                           : gather_images_kernel<Out, kCount, false, false>;
   kernel<<<grid, static_cast<unsigned>(kThreads), 0, stream>>>(call);
   return cudaGetLastError();
 }
