@@ -62,6 +62,9 @@ TORCH_LIBRARY(pydyn, library) {
   library.def("sum_rows(Tensor rows) -> Tensor", {at::Tag::pt2_compliant_tag});
   library.def("patches(Tensor images, int window, int stride, int padding, ScalarType dtype) -> Tensor",
               {at::Tag::pt2_compliant_tag});
+  library.def("conv_3x3(Tensor images, Tensor weight, Tensor? bias, bool relu, bool transposed) -> Tensor",
+              {at::Tag::pt2_compliant_tag});
+  library.def("conv_3x3_weight_gradient(Tensor gradient, Tensor images) -> Tensor", {at::Tag::pt2_compliant_tag});
   library.def("relu_max_pool_backward(Tensor gradient, Tensor winner, SymInt height, SymInt width) -> Tensor",
               {at::Tag::pt2_compliant_tag});
 }

@@ -1,6 +1,6 @@
 """A convolution with what follows it: bias, ReLU and, if wished, max-pooling.
 
-The convolutions themselves are the library's (cuDNN's).
+The convolution itself is `pydyn.ops.plain_convolution`.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from torch.nn.functional import max_pool2d, pad
 
 from pydyn.ops import reference
 from pydyn.ops.extension import EXTENSION, has_tangent
+from pydyn.ops.plain_convolution import convolve, convolve_relu, images_gradient, weight_gradient
 from pydyn.ops.reference.checks import check_first_derivative
 from pydyn.ops.streams import backward_beside
 
@@ -194,8 +195,7 @@ class _ParameterGradients(torch.autograd.Function):
         images, used = ctx.saved_tensors
         if images.is_cuda:  # whose memory is of another stream, which must not use it again before this one is done
             images.record_stream(torch.cuda.current_stream(images.device))
-        _, of_weight, _ = _convolution_backward(ctx, of_units, images, used, [False, True, False])
-        assert of_weight is not None
+        of_weight = weight_gradient(of_units, images, used, ctx.stride, ctx.padding)
         if of_weight.shape != ctx.shape:
             of_weight = _not_over_patches(of_weight, ctx.shape)
         return of_weight.to(ctx.dtype), _kernels().sum_rows(partial_sums).to(ctx.dtype), *[None] * 5
@@ -231,7 +231,7 @@ class _ConvReLU(torch.autograd.Function):
             of_units, sums = _kernels().relu_backward(gradient, kept)
         of_images = None
         if ctx.needs_input_grad[0]:
-            of_images, _, _ = _convolution_backward(ctx, of_units, images, weight, [True, False, False])
+            of_images = images_gradient(of_units, images, weight, ctx.stride, ctx.padding)
         return of_images, None, None, of_units, sums, None, None, None
 
 
@@ -240,25 +240,10 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:
     """The result, and what the backward pass has to know of it."""
     if max_pool:
-        pooled, winner = _kernels().bias_relu_max_pool(torch.conv2d(images, weight, None, stride, padding), bias)
+        pooled, winner = _kernels().bias_relu_max_pool(convolve(images, weight, stride, padding), bias)
         return pooled, winner
-    if images.is_cuda and torch.backends.cudnn.enabled and images.dtype != torch.float64 and images.numel():
-        # One kernel. torch does not pass on the wish for determinism here, as with other forward passes it need not: cuDNN's sum
-        # in a fixed order, as far as known and as tests on an H100 found.
-        units = torch.cudnn_convolution_relu(images, weight, bias, [stride] * 2, [padding] * 2, [1, 1], 1)
-    else:
-        units = torch.relu_(torch.conv2d(images, weight, bias, stride, padding))
-    units = units.contiguous(memory_format=LAYOUT)
+    units = convolve_relu(images, weight, bias, stride, padding).contiguous(memory_format=LAYOUT)
     return units, units
-
-
-def _convolution_backward(
-    ctx: Any, of_units: Tensor, images: Tensor, weight: Tensor, wanted: list[bool]
-) -> tuple[Tensor | None, ...]:
-    result: tuple[Tensor | None, ...] = torch.ops.aten.convolution_backward(
-        of_units, images, weight, None, [ctx.stride] * 2, [ctx.padding] * 2, [1, 1], False, [0, 0], 1, wanted
-    )
-    return result
 
 
 def _kernels() -> Any:

@@ -1,5 +1,7 @@
 """Convolution, bias, ReLU and max-pooling as one operation against torch's own, by the reference kernels."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,9 +10,12 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, max_pool2d
 
 from pydyn.models import cnn
-from pydyn.ops import ConvReLU, conv_relu, convolution
+from pydyn.ops import ConvReLU, conv_relu, convolution, reference
+from pydyn.ops.extension import EXTENSION
 from pydyn.training.dead_units import watch_units
 from pydyn.training.fusion import fuse, fuse_convolutions
+
+needs_extension = pytest.mark.skipif(not EXTENSION.loaded, reason=f"no extension: {EXTENSION.problem}")
 
 
 def torchs(images: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, max_pool: bool) -> Tensor:
@@ -69,6 +74,26 @@ def trained_by(network: nn.Sequential, images: Tensor, before: int = 0) -> list[
     network.zero_grad()
     loss.backward()
     return [parameter.grad.clone() for parameter in network.parameters()]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("ops", [reference, pytest.param(torch.ops.pydyn, marks=needs_extension)], ids=["plain", "op"])
+def test_a_convolution_over_few_channels_and_its_gradients_are_autograds(ops: Any, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(3, 64, 5, 16), (3, 32, 5, 16), (64, 32, 3, 3), (64,)]
+    gradient, images, weight, bias = (torch.randn(shape, generator=generator).to(dtype) for shape in shapes)
+    wide = [tensor.double().requires_grad_() for tensor in (images, weight)]
+    convolved = conv2d(*wide, padding=1)
+    convolved.backward(gradient.double())
+    layout = {"memory_format": torch.channels_last}
+    out = ops.conv_3x3(images, weight, bias, True, False)
+    of_images = ops.conv_3x3(gradient, weight, None, False, True)
+    of_weight = ops.conv_3x3_weight_gradient(gradient, images)
+    assert out.dtype == of_images.dtype == dtype and of_weight.dtype == torch.float32
+    assert all(tensor.is_contiguous(**layout) for tensor in (out, of_images, of_weight))
+    torch.testing.assert_close(out, torch.relu(convolved + bias[:, None, None]).to(dtype))
+    torch.testing.assert_close(of_images, wide[0].grad.to(dtype))
+    torch.testing.assert_close(of_weight.double(), wide[1].grad, rtol=1e-5, atol=1e-4)
 
 
 def test_copies_are_of_one_forward_pass() -> None:

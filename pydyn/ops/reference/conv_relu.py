@@ -2,7 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad, unfold
+from torch.nn.functional import conv2d, conv_transpose2d, pad, unfold
+from torch.nn.grad import conv2d_weight
 
 from pydyn.ops.reference.pool import NONE, relu_max_pool, relu_max_pool_backward
 
@@ -43,6 +44,20 @@ def patches(images: Tensor, window: int, stride: int, padding: int, dtype: torch
     seen = seen.view(n_images, n_channels, window**2, out_height, out_width).transpose(1, 2).flatten(1, 2)
     seen = pad(seen, (0, 0, 0, 0, 0, -seen.shape[1] % PATCH_CHANNELS))
     return seen.to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+def conv_3x3(images: Tensor, weight: Tensor, bias: Tensor | None, relu: bool, transposed: bool) -> Tensor:
+    """A convolution with padding 1, or the gradient of its images: see `csrc/conv_3x3.h`."""
+    convolve = conv_transpose2d if transposed else conv2d
+    out = convolve(images.float(), weight.float(), None if bias is None else bias.float(), padding=1)
+    return (torch.relu(out) if relu else out).to(images.dtype).contiguous(memory_format=torch.channels_last)
+
+
+def conv_3x3_weight_gradient(gradient: Tensor, images: Tensor) -> Tensor:
+    """Likewise, the gradient of its weight."""
+    shape = (gradient.shape[1], images.shape[1], 3, 3)
+    summed: Tensor = conv2d_weight(images.float(), shape, gradient.float(), padding=1)
+    return summed.contiguous(memory_format=torch.channels_last)
 
 
 def partial_rows(gradient: Tensor) -> int:

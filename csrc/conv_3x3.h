@@ -1,0 +1,42 @@
+// A convolution of 3 x 3 pixels, stride 1 and padding 1, over few channels, and its gradients. With images 0 outside:
+//
+//     out[n, f, y, x]              = sum over c, dy, dx of images[n, c, y + dy - 1, x + dx - 1] weight[f, c, dy, dx] +
+//     bias[f] images_gradient[n, c, y, x]  = sum over f, dy, dx of gradient[n, f, y + 1 - dy, x + 1 - dx] weight[f, c,
+//     dy, dx] weight_gradient[f, c, dy, dx] = sum over n, y, x of gradient[n, f, y, x] images[n, c, y + dy - 1, x + dx
+//     - 1]
+//
+// The first may be followed by a ReLU. Sums are made in float32, in an order that depends on shapes alone.
+//
+//     images, their gradient   (N, C, H, W)    float16 or bfloat16
+//     out, gradient            (N, F, H, W)    likewise
+//     weight                   (F, C, 3, 3)    likewise, its gradient float32
+//     bias                     (F,)            likewise
+//
+// All channels-last. cuDNN's kernels take twice as long for 32 channels: their tiles hold more than there are. Memory
+// bandwidth is the limit, and next a matrix's side that is 32.
+
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+
+namespace pydyn {
+
+struct Conv3x3 {
+  at::Tensor images, weight, bias;  // read, aligned to 16 bytes; the bias may be undefined
+  at::Tensor out;                   // written
+};
+
+struct Conv3x3WeightGradient {
+  at::Tensor gradient, images;  // read, aligned to 16 bytes
+  at::Tensor weight_gradient;   // written
+};
+
+// Refuse what the kernels cannot compute, and allocate the output. Transposed, images are the gradient of the output,
+// and the result is the images' gradient.
+Conv3x3 prepare_conv_3x3(const at::Tensor& images, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
+                         bool transposed);
+Conv3x3WeightGradient prepare_conv_3x3_weight_gradient(const at::Tensor& gradient, const at::Tensor& images);
+
+}  // namespace pydyn
