@@ -160,16 +160,14 @@ class Training:
         index = self.images.indices(self.parts.pool[subset])[order]
         weights = self.strategy.weights()
         weight = None if weights is None else torch.from_numpy(weights).to(self.images.device)[order]
-        total = torch.zeros(2, dtype=torch.float64, device=self.images.device)
-        in_order = torch.empty(2, len(subset), device=self.images.device)
+        in_order = torch.empty(3, len(subset), device=self.images.device)
         for start in range(0, len(index), self.run.batch_size):
             batch = slice(start, start + self.run.batch_size)
-            taken = self._step(index[batch], None if weight is None else weight[batch], self.epoch)
-            total += taken.tally
-            in_order[:, batch] = taken.scores
-        scores = torch.empty_like(in_order)
-        scores[:, order] = in_order
-        return *self._means(total, len(index)), scores.cpu().numpy()
+            in_order[:, batch] = self._step(index[batch], None if weight is None else weight[batch], self.epoch)
+        losses, _, correct = in_order.double()
+        scores = torch.empty_like(in_order[:2])
+        scores[:, order] = in_order[:2]
+        return *self._means(torch.stack([losses.sum(), correct.sum()]), len(index)), scores.cpu().numpy()
 
     def evaluate(self, part: NDArray[np.int64]) -> tuple[float, float]:
         """Mean loss and accuracy on a part of the images."""

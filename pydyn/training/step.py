@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,19 +18,10 @@ from torch import Tensor, nn
 from pydyn.data.batches import Augmentation, ResidentImages
 from pydyn.ops import AmbiguityTerms, ambiguity_cross_entropy
 from pydyn.ops.extension import EXTENSION
-from pydyn.ops.streams import for_captures
+from pydyn.ops.streams import for_captures, running_beside
 
 # Steps before a capture: libraries choose their kernels and take their workspaces in the first ones.
 WARM_UP_STEPS = 3
-
-
-class Taken(NamedTuple):
-    """What a step tells of its images, as the network was before it."""
-
-    scores: Tensor
-    """(2, B), float32: losses and margins."""
-    tally: Tensor
-    """(2,), float64: sum of losses, number of images classified correctly."""
 
 
 T = TypeVar("T")
@@ -100,7 +91,7 @@ class _Recorded:
     index: Tensor
     weight: Tensor | None
     epoch: Tensor
-    taken: Taken
+    told: Tensor
     replay: Callable[[], Any]
     n_epoch: int | None = None
     """What `epoch` holds, since it was set first."""
@@ -186,10 +177,10 @@ class Step:
         self._passes.network.train()
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices), _kept(self._passes.network, self._optimiser):
-            taken, replay = recorder(lambda: self._take(index, weight, epoch))
-        return _Recorded(index, weight, epoch, taken, replay)
+            told, replay = recorder(lambda: self._take(index, weight, epoch))
+        return _Recorded(index, weight, epoch, told, replay)
 
-    def __call__(self, index: Tensor, weight: Tensor | None, epoch: int) -> Taken:
+    def __call__(self, index: Tensor, weight: Tensor | None, epoch: int) -> Tensor:
         """Take a step.
 
         Args:
@@ -198,7 +189,8 @@ class Step:
             epoch: of the augmentation.
 
         Returns:
-            What the next step may overwrite.
+            (3, B), float32, of the images as the network was before the step: their losses, margins, and 1 where classified
+            correctly. The next step may overwrite it.
         """
         recorded = self._recorded.get((len(index), weight is not None))
         if recorded is None:
@@ -210,20 +202,25 @@ class Step:
         if weight is not None and recorded.weight is not None:
             recorded.weight.copy_(weight)
         recorded.replay()
-        return recorded.taken
+        return recorded.told
 
-    def _take(self, index: Tensor, weight: Tensor | None, epoch: int | Tensor) -> Taken:
+    def _take(self, index: Tensor, weight: Tensor | None, epoch: int | Tensor) -> Tensor:
         terms = self._passes.terms(self._batch(index, epoch), index, "mean" if weight is None else "none")
-        # To None: a captured backward pass then writes its gradients instead of adding to them.
-        self._optimiser.zero_grad(set_to_none=True)
-        (terms.loss if weight is None else (terms.loss * weight).mean()).backward()
-        self._optimiser.step()
-        return Taken(torch.stack([terms.losses, terms.margins]).detach(), tally(terms))
+        with running_beside(index.device, partial(_told, terms)) as told:
+            # To None: a captured backward pass then writes its gradients instead of adding to them.
+            self._optimiser.zero_grad(set_to_none=True)
+            (terms.loss if weight is None else (terms.loss * weight).mean()).backward()
+            self._optimiser.step()
+        return told
 
     def _batch(self, index: Tensor, epoch: int | Tensor) -> Tensor:
         if self._augmentation == "none":
             return self._passes.images.batch(index)
         return self._passes.images.augmented_batch(index, self._augmentation, self._seed, epoch)
+
+
+def _told(terms: AmbiguityTerms) -> Tensor:
+    return torch.stack([terms.losses.detach(), terms.margins.detach(), terms.correct.float()])
 
 
 class Evaluation:
@@ -261,9 +258,5 @@ class Evaluation:
         return total
 
     def _take(self, index: Tensor) -> Tensor:
-        return tally(self._passes.terms(self._passes.images.batch(index), index))
-
-
-def tally(terms: AmbiguityTerms) -> Tensor:
-    """(2,), float64: sum of losses, number of images classified correctly."""
-    return torch.stack([terms.losses.detach().double().sum(), terms.correct.sum().double()])
+        terms = self._passes.terms(self._passes.images.batch(index), index)
+        return torch.stack([terms.losses.double().sum(), terms.correct.sum().double()])

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from pydyn.training.step import WARM_UP_STEPS, Taken
+from torch import Tensor
+
+from pydyn.training.step import WARM_UP_STEPS
 
 
 class Recorder:
@@ -12,14 +14,13 @@ class Recorder:
     def __init__(self) -> None:
         self.n_recorded = self.n_replayed = 0
 
-    def __call__(self, run: Callable[[], Taken]) -> tuple[Taken, Callable[[], Any]]:
+    def __call__(self, run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], Any]]:
         self.n_recorded += 1
         for _ in range(WARM_UP_STEPS):
             taken = run()
 
         def replay() -> None:
             self.n_replayed += 1
-            for kept, new in zip(taken, run(), strict=True):
-                kept.copy_(new)
+            taken.copy_(run())
 
         return taken, replay

@@ -95,7 +95,7 @@ def test_what_an_epoch_does_not_repeat_is_forgotten(epochs, alive):
     class Remembered(Recorder):
         def __call__(self, run):
             taken, replay = super().__call__(run)
-            size = taken.scores.shape[1]
+            size = taken.shape[1]
             recordings.append(size)
             weakref.finalize(replay, recordings.remove, size)
             return taken, replay
