@@ -4,7 +4,7 @@ Sources: paper a (sections 3 and 4, figures 4 to 7, equations 1 to 3) and paper 
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +93,14 @@ class Dynamic(Parameters):
         return DynamicTraining(self, n_pool, generator)
 
 
+class _Ahead(NamedTuple):
+    """What was drawn before it was needed, and the generator's states before and after that."""
+
+    before: Any
+    orders: tuple[Indices, Indices]
+    after: Any
+
+
 class DynamicTraining(Strategy):
     """Dynamic Training over one pool (paper a, section 3, figures 4 to 7, equations 1 to 3).
 
@@ -112,10 +120,18 @@ class DynamicTraining(Strategy):
         self._epoch = 0
         # Of each image of the pool, as last known: what its chance to replace another is in proportion to. NaN: never trained.
         self._scores = np.full(0 if parameters.replacements == "uniform" else n_pool, np.nan, dtype=np.float32)
+        self._ahead: _Ahead | None = None
 
     def subset(self) -> Indices:
         """The subset A."""
         return self._current
+
+    def look_ahead(self) -> None:
+        """Draw the orders of a resampling, most of what it takes; the generator stays where it is."""
+        bit_generator = self._generator.bit_generator
+        before = bit_generator.state
+        self._ahead = _Ahead(before, self._draw_orders(), bit_generator.state)
+        bit_generator.state = before
 
     def update(self, outcome: Outcome) -> Resampling:
         """Resample A if the scheme says so (paper a, figure 4)."""
@@ -147,12 +163,27 @@ class DynamicTraining(Strategy):
 
     def _replace(self, old: Indices, count: int) -> Indices:
         """U(old, |old| - count) + U(pool \\ old, count): uniform without replacement (Eq. 1 and 2), or the latter by scores."""
-        outside = np.flatnonzero(~self._members(old))
-        kept = self._generator.permutation(old)[count:]
-        drawn = self._generator.permutation(outside)
+        order_of_old, order_of_outside = self._orders()
+        kept = old[order_of_old[count:]]
+        drawn = np.flatnonzero(~self._members(old))[order_of_outside]
         if len(self._scores):
             drawn = drawn[self._by_score(self._scores[drawn])]
         return np.flatnonzero(self._members(kept, drawn[:count]))
+
+    def _orders(self) -> tuple[Indices, Indices]:
+        """Random orders of a subset and of the rest of the pool, drawn now if they were not drawn ahead."""
+        ahead, self._ahead = self._ahead, None
+        bit_generator = self._generator.bit_generator
+        if ahead is None or not _are_equal(
+            ahead.before, bit_generator.state
+        ):  # another state was loaded, or drawn from
+            return self._draw_orders()
+        bit_generator.state = ahead.after
+        return ahead.orders
+
+    def _draw_orders(self) -> tuple[Indices, Indices]:
+        size = len(self._current)
+        return self._generator.permutation(size), self._generator.permutation(self._n_pool - size)
 
     def _members(self, *parts: Indices) -> NDArray[np.bool_]:
         """Which images of the pool are in one of the parts: through this, sorting and differences of sets are one pass each."""
@@ -169,3 +200,10 @@ class DynamicTraining(Strategy):
         keys = np.log(known) + self._generator.gumbel(size=len(scores))
         keys[np.isnan(scores)] = np.inf
         return np.argsort(-keys, kind="stable")
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    """Whether two states of a generator are: numbers and texts, in some generators arrays, in dictionaries."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_are_equal(one[key], other[key]) for key in one)
+    return np.array_equal(one, other)

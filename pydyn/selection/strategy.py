@@ -106,6 +106,9 @@ class Strategy(ABC):
     def update(self, outcome: Outcome) -> Resampling:
         """Hear the epoch's outcome and choose the next subset. Raises ValueError if it lacks scores that the strategy uses."""
 
+    def look_ahead(self) -> None:  # noqa: B027 (most strategies have nothing to draw)
+        """Make random numbers that `update` may need, while a GPU trains on the subset. Never needed: subsets are the same."""
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that later draws depend on, as it is now: arrays, numbers, strings and dictionaries of them."""
         saved = {name: getattr(self, f"_{name}") for name in self._saved}

@@ -164,6 +164,8 @@ class Training:
         for start in range(0, len(index), self.run.batch_size):
             batch = slice(start, start + self.run.batch_size)
             in_order[:, batch] = self._step(index[batch], None if weight is None else weight[batch], self.epoch)
+        if self.images.device.type == "cuda":  # which has the epoch's steps still before it
+            self.strategy.look_ahead()
         losses, _, correct = in_order.double()
         scores = torch.empty_like(in_order[:2])
         scores[:, order] = in_order[:2]

@@ -92,6 +92,51 @@ def test_equal_seeds_give_equal_subsets_and_a_restored_state_goes_on_the_same(se
         two = restored
 
 
+@given(
+    settings(),
+    st.lists(
+        st.tuples(st.floats(0, 1), st.sampled_from(["nothing", "ahead", "twice", "back", "drawn from"])), max_size=20
+    ),
+    st.sampled_from([np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64]),
+)
+def test_looking_ahead_changes_no_subset(setting, epochs, bits):
+    dynamic, n_pool = setting
+    draws, draws_ahead = np.random.Generator(bits(3)), np.random.Generator(bits(3))
+    plain, ahead = dynamic.build(n_pool, draws, 30), dynamic.build(n_pool, draws_ahead, 30)
+    for epoch, (accuracy, event) in enumerate(epochs):
+        if event != "nothing":
+            ahead.look_ahead()
+        if event == "twice":
+            ahead.look_ahead()
+        if event == "back":  # what was drawn ahead is not of the state that is loaded
+            other = dynamic.build(n_pool, np.random.Generator(bits(4)), 30)
+            plain.load_state_dict(other.state_dict())
+            ahead.load_state_dict(other.state_dict())
+        if event == "drawn from":  # by others that share the generator
+            assert draws.random() == draws_ahead.random()
+        assert str(plain.state_dict()) == str(ahead.state_dict())
+        plain.update(outcome(accuracy, plain.subset(), generator(epoch)))
+        ahead.update(outcome(accuracy, ahead.subset(), generator(epoch)))
+        assert np.array_equal(plain.subset(), ahead.subset())
+
+
+def test_what_was_drawn_ahead_is_not_drawn_again():
+    class Counting(np.random.Generator):
+        n_drawn = 0
+
+        def permutation(self, x, axis=0):
+            self.n_drawn += 1
+            return super().permutation(x, axis)
+
+    draws = Counting(np.random.PCG64(0))
+    strategy = Dynamic(alpha=20, beta=0.5, delta=1.0).build(50, draws, 30)
+    strategy.update(Outcome(0.5))
+    strategy.look_ahead()
+    before = draws.n_drawn
+    assert strategy.update(Outcome(0.5)).kind == "I"
+    assert draws.n_drawn == before
+
+
 # Accuracy after each of six epochs, and what each scheme does about it, worked by hand (delta = 0.01). Epoch 1 has none
 # before it. Changes after that: +0.1, +0.005, -0.02, -0.005, +0.1. Of 10 images with beta = 0.4 and gamma = 0.9 a resampling
 # would replace 3.6, 3.24, 2.916, 2.6244, 2.36196, 2.125764: 4, 3, 3, 3, 2, 2 images.
