@@ -4,7 +4,6 @@ Each is a function that takes what they have in common and returns what trains a
 images, cropped and mirrored, with Adam.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from pydyn.data.batches import ResidentImages
 from pydyn.device import resolve_precision
 from pydyn.models import cnn
 from pydyn.selection.dynamic import Dynamic
-from pydyn.selection.strategy import Outcome
 from pydyn.studies.run import Run
 from pydyn.training.loop import Training
 from pydyn.training.protocol import Parts
@@ -96,31 +94,22 @@ def ours(setting: Setting) -> Epoch:
 
 
 def choosing(setting: Setting) -> Epoch:
-    """Of ours, what selection and gather take: the same strategy and batches, with nothing trained."""
+    """Of ours, what selection and gather take: the one as a whole epoch says, the other by itself, with nothing trained."""
     training = our_training(setting)
     device = training.images.device
+    index = torch.zeros(setting.n_images, dtype=torch.int64, device=device)
 
-    def gather(batch: Tensor) -> Tensor:
-        return training.images.augmented_batch(batch, "crop-flip", 0, 1)
+    def gather() -> None:
+        for batch in index.split(BATCH):
+            training.images.augmented_batch(batch, "crop-flip", 0, 1)
 
-    if device.type == "cuda":  # as in training, where a gather is a part of what is replayed
-        place = torch.zeros(BATCH, dtype=torch.int64, device=device)
-        _, replay = capture(lambda: gather(place))
+    # As in training, where a gather is a part of what is replayed and waits for no launch of its own.
+    run = capture(gather)[1] if device.type == "cuda" else gather
 
     def epoch() -> float:
-        start = time.perf_counter()
-        subset = training.strategy.subset()
-        index = training.images.indices(training.parts.pool[subset])
-        for batch in index.split(BATCH):
-            if device.type == "cuda" and len(batch) == BATCH:
-                place.copy_(batch)
-                replay()
-            else:
-                gather(batch)
-        training.strategy.update(Outcome(0.5))
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - start
+        row = training.run_epoch()
+        index.copy_(training.images.indices(training.parts.pool[training.strategy.subset()]))
+        return row.seconds_select + timed(run, device, 1)
 
     return epoch
 
