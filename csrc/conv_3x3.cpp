@@ -47,8 +47,8 @@ Conv3x3 prepare_conv_3x3(const at::Tensor& images, const at::Tensor& weight, con
   check_images(images);
   TORCH_CHECK_VALUE(weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3 &&
                         weight.size(transposed ? 0 : 1) == images.size(1),
-                    "conv_3x3: weight must be (F, C, 3, 3) for images with ", images.size(1), " channels, got shape ",
-                    weight.sizes());
+                    "conv_3x3: weight must be (F, C, 3, 3) with ", transposed ? "F = " : "C = ", images.size(1),
+                    ", the channels of ", transposed ? "the gradient" : "the images", ", got shape ", weight.sizes());
   check_channels(weight.size(0), weight.size(1));
   const int64_t n_filters = weight.size(transposed ? 1 : 0);
   if (bias) {

@@ -1,19 +1,20 @@
 // A convolution of 3 x 3 pixels, stride 1 and padding 1, over few channels, and its gradients. With images 0 outside:
 //
-//     out[n, f, y, x]              = sum over c, dy, dx of images[n, c, y + dy - 1, x + dx - 1] weight[f, c, dy, dx] +
-//     bias[f] images_gradient[n, c, y, x]  = sum over f, dy, dx of gradient[n, f, y + 1 - dy, x + 1 - dx] weight[f, c,
-//     dy, dx] weight_gradient[f, c, dy, dx] = sum over n, y, x of gradient[n, f, y, x] images[n, c, y + dy - 1, x + dx
-//     - 1]
+//     out[n, f, y, x]                = sum of images[n, c, y + dy - 1, x + dx - 1] weight[f, c, dy, dx], and bias[f]
+//     images_gradient[n, c, y, x]    = sum of gradient[n, f, y + 1 - dy, x + 1 - dx] weight[f, c, dy, dx]
+//     weight_gradient[f, c, dy, dx]  = sum of gradient[n, f, y, x] images[n, c, y + dy - 1, x + dx - 1]
 //
-// The first may be followed by a ReLU. Sums are made in float32, in an order that depends on shapes alone.
+// The first may be followed by a ReLU. Sums are made in float32, in an order that depends on shapes alone, but for what
+// a GPU's matrix units do within 16 terms. Where the height does not fill whole tiles, a NaN in an image's last row
+// spreads to more taps of the weight's gradient than in torch.
 //
 //     images, their gradient   (N, C, H, W)    float16 or bfloat16
 //     out, gradient            (N, F, H, W)    likewise
 //     weight                   (F, C, 3, 3)    likewise, its gradient float32
 //     bias                     (F,)            likewise
 //
-// All channels-last. cuDNN's kernels take twice as long for 32 channels: their tiles hold more than there are. Memory
-// bandwidth is the limit, and next a matrix's side that is 32.
+// All channels-last. For 32 channels cuDNN's kernels take longer, up to four times for the weight's gradient: their
+// tiles hold more channels than there are. Memory bandwidth is the limit, and next a matrix's side that is 32.
 
 #pragma once
 

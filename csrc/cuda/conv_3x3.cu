@@ -13,8 +13,9 @@ constexpr int kStages = 2;                               // tiles in shared memo
 constexpr int kParts = kTilePixels / kWarps / kStep;     // of a warp's pixels
 constexpr int kFilterParts = kTileChannels / kFragment;  // of a block's filters
 constexpr int kDepth = kTaps * kTaps;
-// Blocks that stay, each with tile after tile: three on each of an H100's multiprocessors.
-constexpr int64_t kBlocks = 3 * 132;
+// Blocks stay, each with tile after tile: up to three on each of an H100's multiprocessors, as far as shared memory
+// goes.
+constexpr int64_t kMultiprocessors = 132, kMaxOfOne = 3, kSharedOfOne = 228 * 1024, kTakenBySystem = 1024;
 
 // A filter's weights are a chunk longer than they need be, so that those of eight lie in different banks.
 __host__ __device__ constexpr int pitch_of(int n_channels) { return kDepth * n_channels * 2 + kChunkBytes; }
@@ -152,11 +153,12 @@ template <typename T, int kWidth>
 cudaError_t launch(const ConvCall& call, cudaStream_t stream) {
   const int bytes = static_cast<int>(conv_3x3_shared(call.width, call.n_channels));
   const auto kernel = conv_kernel<T, kWidth>;
-  const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  const cudaError_t error = allow_shared(kernel, kConvShared);
   if (error != cudaSuccess) return error;
   const int64_t n_tiles = call.n_images * ((call.height + Tile<kWidth>::kRows - 1) / Tile<kWidth>::kRows);
   const int64_t n_groups = call.n_filters / kTileChannels;
-  const dim3 grid(static_cast<unsigned>(std::min(n_tiles, std::max<int64_t>(1, kBlocks / n_groups))),
+  const int64_t n_blocks = kMultiprocessors * std::min(kMaxOfOne, kSharedOfOne / (bytes + kTakenBySystem));
+  const dim3 grid(static_cast<unsigned>(std::min(n_tiles, std::max<int64_t>(1, n_blocks / n_groups))),
                   static_cast<unsigned>(n_groups));
   kernel<<<grid, kThreads, bytes, stream>>>(call);
   return cudaGetLastError();

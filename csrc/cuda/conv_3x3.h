@@ -10,7 +10,7 @@
 
 namespace pydyn::cuda {
 
-// Shared memory that a block may take, at most: the GPUs that offer as much have the kernels' instructions too.
+// Shared memory that a block may take, at most.
 constexpr int kConvShared = 160 * 1024;
 
 // All pointers are to device memory, aligned to 16 bytes; filters and channels are multiples of 32, images 16 or 32
@@ -37,7 +37,8 @@ int64_t conv_3x3_shared(int64_t width, int64_t n_channels);
 // How many slices of the images are summed up by themselves. It depends on shapes alone, and so does the order of sums.
 int64_t weight_gradient_slices(int64_t n_images, int64_t height, int64_t width, int64_t n_filters, int64_t n_channels);
 
-// Enqueue on `stream`, for half precision.
+// Enqueue on `stream`, for half precision. cudaErrorNotSupported if the GPU has too little shared memory for a block,
+// cudaErrorNoKernelImageForDevice if the kernels were compiled for GPUs before Ampere.
 cudaError_t conv_3x3(const ConvCall& call, Dtype dtype, cudaStream_t stream);
 cudaError_t weight_gradient(const WeightGradientCall& call, Dtype dtype, cudaStream_t stream);
 

@@ -17,8 +17,8 @@ namespace {
 
 at::Tensor conv_3x3_cuda(const at::Tensor& images, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                          bool relu, bool transposed) {
-  const c10::cuda::CUDAGuard guard(images.device());
   const Conv3x3 job = prepare_conv_3x3(images, weight, bias, transposed);
+  const c10::cuda::CUDAGuard guard(images.device());
   if (job.out.numel() == 0) return job.out;
   cuda::ConvCall call{};
   call.out = job.out.mutable_data_ptr();
@@ -39,8 +39,8 @@ at::Tensor conv_3x3_cuda(const at::Tensor& images, const at::Tensor& weight, con
 }
 
 at::Tensor conv_3x3_weight_gradient_cuda(const at::Tensor& gradient, const at::Tensor& images) {
-  const c10::cuda::CUDAGuard guard(images.device());
   const Conv3x3WeightGradient job = prepare_conv_3x3_weight_gradient(gradient, images);
+  const c10::cuda::CUDAGuard guard(images.device());
   if (job.images.numel() == 0) return job.weight_gradient.zero_();
   cuda::WeightGradientCall call{};
   call.gradient = job.gradient.const_data_ptr();

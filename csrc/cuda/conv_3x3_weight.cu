@@ -13,7 +13,7 @@ constexpr int kThreads = 32 * kTaps * kSplits;
 constexpr int kStages = 3;  // tiles in shared memory: one is read while others come
 // Of a filter's sums in shared memory: a quarter of the banks further than the filter before, so that rows do not meet.
 constexpr int kPitch = kTaps * kTaps * kTileChannels + 8;
-// As many blocks as an H100 has multiprocessors. Another GPU takes them in turn, and sums in the same order.
+// As many blocks as an H100 has multiprocessors. Another GPU takes them in turn.
 constexpr int64_t kBlocks = 132;
 
 // A tile of the images, and behind it the gradient's pixels.
@@ -144,7 +144,7 @@ cudaError_t launch(const WeightGradientCall& call, cudaStream_t stream) {
   constexpr int kBytes = static_cast<int>(kStages * Stage<kWidth>::kBytes);
   static_assert(kBytes >= kTileChannels * kPitch * static_cast<int>(sizeof(float)) && kBytes <= kConvShared);
   const auto kernel = weight_gradient_kernel<T, kWidth>;
-  const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+  const cudaError_t error = allow_shared(kernel, kConvShared);
   if (error != cudaSuccess) return error;
   const int64_t n_channel_tiles = call.n_channels / kTileChannels;
   const dim3 grid(static_cast<unsigned>(call.n_slices),

@@ -4,6 +4,7 @@
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_runtime_api.h>
 
 #include <cstdint>
 
@@ -70,6 +71,20 @@ __device__ __forceinline__ void multiply(float (&sums)[4], const uint32_t (&left
       "{%0, %1, %2, %3};"
       : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
       : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right_0), "r"(right_1));
+}
+
+// Lets a kernel take so much shared memory; for all calls alike, since threads may call at once.
+template <typename Kernel>
+cudaError_t allow_shared(Kernel kernel, int bytes) {
+  int device = 0, room = 0;
+  cudaFuncAttributes attributes{};
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&room, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (error == cudaSuccess) error = cudaFuncGetAttributes(&attributes, kernel);
+  if (error != cudaSuccess) return error;
+  if (attributes.ptxVersion < 80) return cudaErrorNoKernelImageForDevice;
+  if (room < bytes) return cudaErrorNotSupported;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
 }
 
 // A tile: whole rows of an image, 256 pixels of it, with a row above and one below, and a column of zeros on either

@@ -69,8 +69,8 @@ def conv_relu(
 
     Raises
     ------
-    RuntimeError
-        torch's own, if shapes do not fit together.
+    RuntimeError, ValueError
+        If shapes do not fit together.
     """
     if has_tangent(images, weight, bias):
         activations = torch.relu(torch.conv2d(images, weight, bias, stride, padding))
@@ -277,7 +277,7 @@ def _fake_sums(gradient: Tensor) -> Tensor:
 def _fake_patches(images: Tensor, window: int, stride: int, padding: int, dtype: torch.dtype) -> Tensor:
     channels = -(-images.shape[1] * window**2 // reference.PATCH_CHANNELS) * reference.PATCH_CHANNELS
     height, width = ((size + 2 * padding - window) // stride + 1 for size in images.shape[2:])
-    out = images.new_empty((len(images), channels, height, width), dtype=dtype)
+    out = images.new_empty((images.shape[0], channels, height, width), dtype=dtype)
     return out.contiguous(memory_format=LAYOUT)
 
 

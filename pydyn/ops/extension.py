@@ -16,16 +16,20 @@ _OPS = (
     "gather_images",
     "ambiguity_cross_entropy",
     "relu_max_pool",
+    "relu_max_pool_backward",
     "population_epoch",
     "population_evaluate",
     "ablate_filters",
     "adamw_",
     "batch_norm_relu_dropout",
+    "batch_norm_relu_dropout_backward",
     "relu_backward",
     "bias_relu_max_pool",
     "bias_relu_max_pool_backward",
     "sum_rows",
     "patches",
+    "conv_3x3",
+    "conv_3x3_weight_gradient",
 )
 
 

@@ -16,21 +16,26 @@ from pydyn.ops.extension import EXTENSION
 
 # Filters times channels up to which ours are taken.
 _MAX_NARROW = 32 * 64
-# Bytes of shared memory that a block of ours may take: see csrc/cuda/conv_3x3.h.
-_SHARED_MEMORY = 160 * 1024
+# What a block of ours takes: see csrc/cuda/conv_3x3.h and tiles.h.
+SHARED_MEMORY = 160 * 1024
+_TILE_PIXELS = 256
 
 
 def has_kernels(images: Tensor, weight: Tensor, stride: int, padding: int) -> bool:
-    """Whether there are kernels of ours for a convolution of images (N, C, H, W) and its gradients, faster than cuDNN's."""
+    """Whether a convolution of images (N, C, H, W) and its gradients are for kernels of ours: over few channels, and images that
+    their tiles divide."""
     filters, channels, *window = weight.shape
-    if not images.is_cuda or EXTENSION.cuda_version is None:
+    if not images.is_cuda or EXTENSION.cuda_version is None or images.dim() != 4 or images.shape[1] != channels:
         return False
     if images.dtype.itemsize != 2 or window != [3, 3] or stride != 1 or padding != 1:
         return False
-    if filters % 32 or channels % 32 or filters * channels > _MAX_NARROW or images.shape[3] not in (16, 32):
+    if filters % 32 or channels % 32 or filters * channels > _MAX_NARROW:
+        return False
+    height, width = images.shape[2:]
+    if width not in (16, 32) or height * width % _TILE_PIXELS or not torch.cuda.is_available():
         return False
     room: int = torch.cuda.get_device_properties(images.device).shared_memory_per_block_optin
-    return room >= _SHARED_MEMORY
+    return room >= SHARED_MEMORY
 
 
 def convolve(images: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
@@ -80,7 +85,7 @@ def _library_gradient(
 
 
 def _fake_conv(images: Tensor, weight: Tensor, bias: Tensor | None, relu: bool, transposed: bool) -> Tensor:
-    out = images.new_empty((len(images), weight.shape[1 if transposed else 0], *images.shape[2:]))
+    out = images.new_empty((images.shape[0], weight.shape[1 if transposed else 0], *images.shape[2:]))
     return out.contiguous(memory_format=torch.channels_last)
 
 

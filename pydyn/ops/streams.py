@@ -8,11 +8,9 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import TypeVar
 
 import torch
-
-T = TypeVar("T")
+from torch import Tensor
 
 # cnn_a in batches of 512 on an H100: with 1, 2, 4, 8 streams 310, 335, 338, 335 thousand images/s.
 _N_STREAMS = 4
@@ -53,8 +51,9 @@ def run_beside(device: torch.device, actions: Sequence[Callable[[], object]]) ->
 
 
 @contextlib.contextmanager
-def running_beside(device: torch.device, action: Callable[[], T]) -> Iterator[T]:
-    """Launch what may run beside all that is launched within; what is launched afterwards waits for both. Gives its result."""
+def running_beside(device: torch.device, action: Callable[[], Tensor]) -> Iterator[Tensor]:
+    """Launch what may run beside all that is launched within; what is launched afterwards waits for both. Gives its result, which
+    is there afterwards. What it reads must stay until then."""
     if not _is_worth_it(device):
         yield action()
         return
@@ -63,6 +62,7 @@ def running_beside(device: torch.device, action: Callable[[], T]) -> Iterator[T]
     try:
         with torch.cuda.stream(other):
             result = action()
+        result.record_stream(own)  # where it is read
         yield result
     finally:
         own.wait_stream(other)

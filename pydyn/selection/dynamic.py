@@ -130,6 +130,8 @@ class DynamicTraining(Strategy):
         """Draw the orders of a resampling, most of what it takes; the generator stays where it is."""
         bit_generator = self._generator.bit_generator
         before = bit_generator.state
+        if self._ahead is not None and _are_equal(self._ahead.before, before):
+            return
         self._ahead = _Ahead(before, self._draw_orders(), bit_generator.state)
         bit_generator.state = before
 

@@ -19,7 +19,16 @@ SHAPES = [
     (2, 96, 64, 9, 32),
     (200, 32, 64, 16, 16),
     (100, 32, 32, 32, 32),
+    (450, 64, 32, 16, 16),  # more tiles than blocks, of two and of three tiles of channels
+    (450, 96, 32, 16, 16),
+    (2, 160, 128, 8, 32),
 ]
+
+pytestmark = pytest.mark.skipif(
+    torch.cuda.is_available()
+    and torch.cuda.get_device_properties(0).shared_memory_per_block_optin < plain_convolution.SHARED_MEMORY,
+    reason="a GPU with little shared memory, for which nothing takes these kernels",
+)
 
 
 def numbers(shape, dtype, seed=0):
@@ -103,8 +112,17 @@ def test_the_weights_gradient_is_the_same_every_time_and_within_a_graph():
     assert all(torch.equal(first, weight_gradient(gradient, images)) for _ in range(10))
 
 
-def test_without_images_the_weights_gradient_is_zero():
+def test_an_expanded_gradient_is_taken():
+    gradient, images = both((3, 32, 32, 4, 16), torch.bfloat16)
+    same = gradient[:1, :, :1, :1].expand(3, 32, 4, 16)
+    expected = reference.conv_3x3_weight_gradient(same, images)
+    assert torch.equal(weight_gradient(same.cuda(), images.cuda()).cpu(), expected)
+
+
+def test_without_images_there_is_no_result_and_the_weights_gradient_is_zero():
     gradient, images = both((0, 32, 64, 4, 16), torch.float16)
+    weight = numbers((64, 32, 3, 3), torch.float16).cuda()
+    assert convolve(images.cuda(), weight).shape == (0, 64, 4, 16)
     assert torch.equal(weight_gradient(gradient.cuda(), images.cuda()), torch.zeros(64, 32, 3, 3, device="cuda"))
 
 
@@ -152,7 +170,7 @@ def test_they_keep_torchs_rules():
     gradient, images = (tensor.cuda() for tensor in both((2, 32, 64, 4, 16), torch.bfloat16))
     weight = numbers((64, 32, 3, 3), torch.bfloat16).cuda()
     torch.library.opcheck(torch.ops.pydyn.conv_3x3_weight_gradient.default, (gradient, images))
-    torch.library.opcheck(torch.ops.pydyn.conv_3x3.default, (images, weight, None, False, False))
+    torch.library.opcheck(torch.ops.pydyn.conv_3x3.default, (images, weight, weight[:, 0, 0, 0], True, False))
     torch.library.opcheck(torch.ops.pydyn.conv_3x3.default, (gradient, weight, None, False, True))
 
 
@@ -172,8 +190,8 @@ def test_bad_input_of_the_weights_gradient_is_refused(gradient, images, message)
 @pytest.mark.parametrize(
     ("images", "weight", "bias", "message"),
     [
-        ((2, 32, 4, 16), (32, 64, 3, 3), None, "must be .F, C, 3, 3. for images with 32 channels"),
-        ((2, 32, 4, 16), (32, 32, 5, 5), None, "must be .F, C, 3, 3. for images"),
+        ((2, 32, 4, 16), (32, 64, 3, 3), None, "must be .F, C, 3, 3. with C = 32, the channels of the images"),
+        ((2, 32, 4, 16), (32, 32, 5, 5), None, "must be .F, C, 3, 3. with"),
         ((2, 32, 4, 16), (32, 32, 3, 3), 31, "bias must be .32,., got shape .31."),
         ((2, 48, 4, 16), (32, 48, 3, 3), None, "multiples of 32, got 48 and 32"),
         ((2, 512, 4, 32), (32, 512, 3, 3), None, "the weights of 512 channels are too many"),

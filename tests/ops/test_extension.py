@@ -36,6 +36,12 @@ def test_extension_of_older_sources_is_refused(monkeypatch):
     assert "older sources, without op_of_the_future" in extension.load_extension().problem
 
 
+@pytest.mark.skipif(not extension.EXTENSION.loaded, reason=f"no extension: {extension.EXTENSION.problem}")
+def test_every_operation_is_looked_for():
+    names = {name.split("::")[1] for name in torch._C._dispatch_get_all_op_names() if name.startswith("pydyn::")}
+    assert names == set(extension._OPS)
+
+
 def test_the_warning_names_the_problem_and_the_remedy_once(monkeypatch):
     monkeypatch.setattr(extension, "EXTENSION", extension.Extension("the native extension has gone fishing"))
     monkeypatch.setattr(extension, "_warned", False)
