@@ -33,6 +33,12 @@ def workflow_of_runs(copied):
     return copied, registry.runs(load(*files), "dynamic")
 
 
+def test_tests_of_the_finished_workflow_are_one_group(request):
+    if not getattr(request.config.option, "loadgroup", False):
+        pytest.skip("groups are for several processes: make test")
+    assert request.node.nodeid.endswith("@finished workflow")  # else each process would run it anew, for two minutes
+
+
 def test_a_finished_workflow_has_nothing_to_go(finished):
     statuses, problems = read_status(finished.results)
     assert not problems
