@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pydyn.selection.strategy import (
     Generator,
@@ -166,33 +165,31 @@ class DynamicTraining(Strategy):
     def _replace(self, old: Indices, count: int) -> Indices:
         """U(old, |old| - count) + U(pool \\ old, count): uniform without replacement (Eq. 1 and 2), or the latter by scores."""
         order_of_old, order_of_outside = self._orders()
-        kept = old[order_of_old[count:]]
-        drawn = np.flatnonzero(~self._members(old))[order_of_outside]
+        # Which images of the pool are in the subset: through this, sorting and differences of sets are one pass each.
+        members = np.zeros(self._n_pool, dtype=np.bool_)
+        members[old] = True
+        outside = np.flatnonzero(~members)
         if len(self._scores):
-            drawn = drawn[self._by_score(self._scores[drawn])]
-        return np.flatnonzero(self._members(kept, drawn[:count]))
+            drawn = outside[order_of_outside]
+            drawn = drawn[self._by_score(self._scores[drawn])][:count]
+        else:
+            drawn = outside[order_of_outside[:count]]
+        members[old[order_of_old[:count]]] = False
+        members[drawn] = True
+        return np.flatnonzero(members)
 
     def _orders(self) -> tuple[Indices, Indices]:
         """Random orders of a subset and of the rest of the pool, drawn now if they were not drawn ahead."""
         ahead, self._ahead = self._ahead, None
         bit_generator = self._generator.bit_generator
-        if ahead is None or not _are_equal(
-            ahead.before, bit_generator.state
-        ):  # another state was loaded, or drawn from
-            return self._draw_orders()
+        if ahead is None or not _are_equal(ahead.before, bit_generator.state):
+            return self._draw_orders()  # another state was loaded since, or drawn from
         bit_generator.state = ahead.after
         return ahead.orders
 
     def _draw_orders(self) -> tuple[Indices, Indices]:
         size = len(self._current)
         return self._generator.permutation(size), self._generator.permutation(self._n_pool - size)
-
-    def _members(self, *parts: Indices) -> NDArray[np.bool_]:
-        """Which images of the pool are in one of the parts: through this, sorting and differences of sets are one pass each."""
-        members = np.zeros(self._n_pool, dtype=np.bool_)
-        for part in parts:
-            members[part] = True
-        return members
 
     def _by_score(self, scores: Scores) -> Indices:
         """An order of images: those without a score first, as they come, then a weighted draw without replacement."""
