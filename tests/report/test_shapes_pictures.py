@@ -115,7 +115,7 @@ def test_what_pruning_and_causes_come_to_by_hand(trained: tuple[Config, Path]) -
     twice = [Contradicts(step, "layer 1 F1", 0.5, 0.75) for step in (1, 2)]
     summary = replace(one.summary, accuracy=1.0, steps=steps, accuracy_left=0.995, contradictions=twice)
     told = " ".join(findings(replace(results, analyses=[replace(one, summary=summary)])))
-    assert "keeps the accuracy within a point of 100.00 % for the first 1 of 3 steps" in told
+    assert "keeps the accuracy within a point of 100.00 % for the first of 3 steps" in told
     assert "1 of 16 filters contradict the others" in told
     assert "of 3 trainings learn, over 1 combinations of initialiser and optimiser" in told  # not those with a ReLU
     right, wrong = replace(member(0, 0.1), validation_accuracy=1.0), member(1, 1.1)

@@ -67,6 +67,7 @@ def _one_layer(results: ShapesResults) -> Iterator[str]:
 def _pruned(one: Analysed) -> str:
     summary, after = one.summary, one.after
     kept = len(list(takewhile(lambda accuracy: accuracy >= summary.accuracy - 0.01, after)))
+    spared = {0: "none", 1: "the first"}.get(kept, f"the first {kept}")
     contradicting = len({one.filter for one in summary.contradictions})
     first = summary.steps[0].removed
     together = (
@@ -77,7 +78,7 @@ def _pruned(one: Analysed) -> str:
     )
     return (
         f"{capitalised(one.name)}: greedy pruning keeps the accuracy within a point of {100 * summary.accuracy:.2f} % "
-        f"for the first {kept} of {len(summary.steps)} steps; with one filter left in each layer it is "
+        f"for {spared} of {len(summary.steps)} steps; with one filter left in each layer it is "
         f"{100 * summary.accuracy_left:.1f} %. {contradicting} of {len(summary.filters)} filters contradict the others "
         f"at some step.{together}"
     )
