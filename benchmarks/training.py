@@ -9,8 +9,8 @@ each in turn, after one that is not counted; medians.
 - DataLoader: the textbook. A worker for each of torch's threads (where those are more than four, also with four workers),
   torchvision's transforms image by image, float32, eager. On CUDA torch computes convolutions of float32 in TF32, which has three
   bits more than bfloat16: also without.
-- airbench: all images normalised and padded once, outside the timer; crops by masks, channels-last; precision and optimiser as
-  ours. On CUDA as airbench has it: an epoch's images are cropped at once, since masks wait for the device, the network is
+- airbench: all images normalised and padded once, outside the timer; crops by masks, channels-last; precision as ours, torch's
+  fused Adam. On CUDA as airbench has it: an epoch's images are cropped at once, since masks wait for the device, the network is
   compiled, and cuDNN tries its algorithms out; ours runs with deterministic ones, as every Run does.
 
 On CUDA also: Runs that share the card, as threads with a stream each and as processes, against one after the other.

@@ -13,8 +13,8 @@
 //     weight                   (F, C, 3, 3)    likewise, its gradient float32
 //     bias                     (F,)            likewise
 //
-// All channels-last. For 32 channels cuDNN's kernels take longer, up to four times for the weight's gradient: their
-// tiles hold more channels than there are. Memory bandwidth is the limit, and next a matrix's side that is 32.
+// All channels-last. Made for 32 channels or filters, where cuDNN's kernels take up to four times as long (on an H100,
+// see docs/speed.md), presumably since their tiles are made for more.
 
 #pragma once
 

@@ -1,6 +1,6 @@
 """A convolution and its gradients: the library's (cuDNN's), or over few channels on CUDA kernels of ours.
 
-cuDNN's tiles hold more than 32 channels. On an H100, us for 512 images, ours and cuDNN's (deterministic):
+On an H100, us for 512 images, ours and cuDNN's (deterministic), whose tiles are presumably made for more channels:
 
     channels, filters, pixels       forward     images' gradient    weight's gradient
     32, 32, 32 x 32                 36, 63      37, 60              39, 110
