@@ -34,11 +34,12 @@ test-slurm: setup
 
 setup: $(VENV)/.built
 
+# Not compiled at once, which takes a minute for modules of which few are ever imported.
 $(VENV)/.locked: requirements.lock
 	@echo "Installing the locked dependencies (a few minutes the first time)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pydyn needs Python 3.11 or newer: make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.lock
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.locked $(SOURCES)

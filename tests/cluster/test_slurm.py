@@ -148,7 +148,7 @@ def test_a_controller_that_is_killed_and_started_again_disturbs_nothing(slurm, o
 
 
 def test_after_a_kill_9_of_snakemake_the_same_command_cancels_what_it_left_and_finishes(slurm, on_slurm):
-    runs = make_long(on_slurm)
+    runs = make_long(on_slurm, epochs=80)
     before_jobs = slurm.jobs()
     process = start_and_wait_for_the_first_run(on_slurm, runs)
     os.killpg(process.pid, signal.SIGKILL)

@@ -144,7 +144,7 @@ def test_a_report_that_was_deleted_is_written_again_without_training(copied):
 def start_long(workflow, tool="reproduce"):
     """Start a workflow of one job with four Runs, long enough to be killed in the middle; wait until the first is complete."""
     trials = [{"strategy": {"name": "full"}}, {"strategy": {"name": "fixed", "alpha": 0.5}}]
-    changes = {"epochs": 40, "protocols": ["paper"], **dict.fromkeys(["grid", "robustness", "augmentation"])}
+    changes = {"epochs": 20, "protocols": ["paper"], **dict.fromkeys(["grid", "robustness", "augmentation"])}
     comparison = {"replicates": 2, "trials": trials}
     workflow.change(studies=["dynamic"], chunk_images=1_000_000, dynamic={**changes, "comparison": comparison})
     process = workflow.start(tool=tool)
