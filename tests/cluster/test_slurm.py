@@ -54,7 +54,7 @@ def summary(workflow, run):
     return run.directory(workflow.results) / "summary.json"
 
 
-def wait_for(what, process, seconds=240):
+def wait_for(what, process, seconds=600):
     deadline = time.monotonic() + seconds
     while not what():
         assert process.poll() is None, "the workflow ended too early"
