@@ -154,7 +154,7 @@ class OneNodeSlurm:
             path.unlink(missing_ok=True)
 
     def _wait_until_idle(self, host: str) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             try:
                 if self.call("sinfo", "--noheader", "-N", "-n", host, "-p", "main", "-o", "%T").strip() == "idle":

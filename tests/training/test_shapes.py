@@ -217,7 +217,7 @@ def test_killed_it_leaves_nothing_that_looks_complete_and_goes_on(finished, exec
     command = [sys.executable, "-c", KILLED, json.dumps(POPULATION.to_dict()), str(tmp_path), str(figures)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     checkpoint = POPULATION.directory(tmp_path) / "checkpoint.pt"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not checkpoint.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
